@@ -1,0 +1,1 @@
+"""Network blocks: the only folder, with `training`, that imports torch at the top."""

@@ -1,0 +1,124 @@
+"""Fitted windows -> out-of-sample predictions of the test year, month by month."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from seqpricing_core.models.family import FittedFamily
+from seqpricing_core.models.latent_factor_model import (
+    FactorHistory,
+    LatentFactorModel,
+    expected_returns,
+    fitted_returns,
+)
+from seqpricing_core.panel.managed_portfolios import solve_gram, with_constant
+from seqpricing_core.panel.panel import Float64, Panel, Sample
+
+KEYS = ("family", "number_of_factors", "month", "asset_id")
+ORACLE_FACTORS = 3
+"""The simulated market has three true factors."""
+
+
+def predict_test_year(fitted: FittedFamily, test: Sample) -> pl.DataFrame:
+    """Expected and fitted excess returns of every stock-month of the test year, for every K.
+
+    **Timing.** ``expected_return`` of month t comes from what was known at the end of t-1: loadings from
+    z_t-1, risk premia from the factors of estimation and test months before t. ``fitted_return`` uses
+    f_t as well; it explains, it does not forecast. An ensemble averages returns over its
+    members, never loadings: each fit has its own rotation.
+
+    Returns
+    -------
+    DataFrame
+        `KEYS`, ``expected_return``, ``fitted_return``, ``excess_return`` (decimal), ``market_equity``
+        (USD, end of t-1); sorted by K, month, asset.
+    """
+    return pl.concat(
+        _predictions_frame(
+            fitted.config.family,
+            factors,
+            test.panel,
+            *np.mean([_predict(m.model, m.history, test) for m in members], axis=0),
+        )
+        for factors, members in fitted.models.items()
+    )
+
+
+def _predict(model: LatentFactorModel, history: FactorHistory, test: Sample) -> Float64:
+    """(2, n) expected and fitted returns of one fit."""
+    expected, fitted = [], []
+    for t in range(len(test)):
+        known = test.known(t)
+        loadings = model.factor_loadings(known)
+        expected.append(expected_returns(loadings, history.risk_premia(known.month)))
+        # The forecast is made; only now does month t happen.
+        outcome = test.outcome(t)
+        factors = model.latent_factors(known, outcome)
+        fitted.append(fitted_returns(loadings, factors))
+        history = history.extended(outcome.month, factors)
+    return np.stack([np.concatenate(expected), np.concatenate(fitted)])
+
+
+def oracle_predictions(truth: pl.DataFrame, panel: Panel) -> pl.DataFrame:
+    """What the maker of a simulated market would have predicted: the ceiling of every score."""
+    rows = pl.DataFrame({"month": panel.month_of_row.astype("datetime64[D]"), "asset_id": panel.asset_id})
+    true = rows.with_columns(pl.col("month").cast(pl.Date).dt.month_end()).join(
+        truth, on=["month", "asset_id"], how="left", maintain_order="left"
+    )
+    return _predictions_frame(
+        "oracle", ORACLE_FACTORS, panel,
+        true["expected_return"].to_numpy(), true["fitted_return"].to_numpy(),
+    )  # fmt: skip
+
+
+def _predictions_frame(
+    family: str, factors: int, panel: Panel, expected: Float64, fitted: Float64
+) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "month": panel.month_of_row.astype("datetime64[D]"),
+            "asset_id": panel.asset_id,
+            "expected_return": expected,
+            "fitted_return": fitted,
+            "excess_return": panel.excess_return,
+            "market_equity": panel.market_equity,
+        }
+    ).select(
+        pl.lit(family).alias("family"),
+        pl.lit(factors, dtype=pl.Int32).alias("number_of_factors"),
+        pl.col("month").cast(pl.Date).dt.month_end(),
+        pl.exclude("month"),
+    )
+
+
+def predict_managed_portfolios(predictions: pl.DataFrame, panel: Panel, *, constant: bool) -> pl.DataFrame:
+    """Predictions of stocks carried to the managed portfolios: (Z'Z)^-1 Z' of each column.
+
+    Returns
+    -------
+    DataFrame
+        ``family``, ``number_of_factors``, ``month``, ``portfolio``, then ``expected_return``,
+        ``fitted_return`` and ``excess_return`` (x_t itself).
+    """
+    columns = ("expected_return", "fitted_return", "excess_return")
+    names = [*panel.characteristic_names, *(["constant"] if constant else [])]
+    parts = []
+    for (family, factors), group in predictions.group_by("family", "number_of_factors", maintain_order=True):
+        if not np.array_equal(group["asset_id"].to_numpy(), panel.asset_id):
+            raise ValueError(f"predictions of {family}, K = {factors} are not the rows of the panel")
+        values = group.select(columns).to_numpy()
+        for t, month in enumerate(group["month"].unique(maintain_order=True)):
+            rows = panel.rows(t)
+            z = with_constant(panel.characteristics[rows], constant=constant)
+            projected = solve_gram(z.T @ z, z.T @ values[rows])
+            parts.append(
+                pl.DataFrame(projected, schema=columns).select(
+                    pl.lit(family).alias("family"),
+                    pl.lit(factors, dtype=pl.Int32).alias("number_of_factors"),
+                    pl.lit(month).alias("month"),
+                    pl.Series("portfolio", names),
+                    *columns,
+                )
+            )
+    return pl.concat(parts)

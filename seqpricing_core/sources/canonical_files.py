@@ -1,0 +1,90 @@
+"""Your own data, prepared as the canonical tables (parquet or CSV); also reads a simulated market."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandera.polars as pa
+import polars as pl
+
+from seqpricing_core.errors import InputError
+from seqpricing_core.storage import require_columns, scan_table
+from seqpricing_core.tables import FACTORS, STATEMENTS, STOCK_MONTHS, check_table
+
+
+@dataclass(frozen=True)
+class CanonicalFiles:
+    """Three files with the columns of `seqpricing_core.tables`. Money in USD, returns decimal."""
+
+    stock_months_file: Path
+    statements_file: Path
+    factors_file: Path
+
+    def files(self) -> list[Path]:
+        files = [self.stock_months_file, self.statements_file, self.factors_file]
+        for file in files:
+            scan_table(file)
+        return files
+
+    def stock_months(self, year: int) -> pl.DataFrame:
+        return _rows(self.stock_months_file, STOCK_MONTHS, "month", year)
+
+    def statements(self, year: int) -> pl.DataFrame:
+        return _rows(self.statements_file, STATEMENTS, "available_from", year)
+
+    def factors(self, year: int) -> pl.DataFrame:
+        return _rows(self.factors_file, FACTORS, "month", year)
+
+
+def _rows(file: Path, schema: pa.DataFrameSchema, date_column: str, year: int) -> pl.DataFrame:
+    table = require_columns(scan_table(file), schema.columns, file)
+    dates = [name for name, column in schema.columns.items() if column.dtype.type == pl.Date]
+    table = as_dates(table, dates, file)
+    numbers = {name: column.dtype.type for name, column in schema.columns.items() if name not in dates}
+    integers_and_floats = [
+        pl.col(name).cast(wanted)
+        for name, wanted in numbers.items()
+        if table.collect_schema()[name].is_numeric()
+    ]
+    rows = table.with_columns(integers_and_floats).filter(pl.col(date_column).dt.year() == year)
+    return check_table(rows.collect(), schema, str(file))
+
+
+def as_dates(table: pl.LazyFrame, columns: list[str], file: Path) -> pl.LazyFrame:
+    """Date columns as dates: dates and date-times as they are, text if every row is ISO 8601.
+
+    Raises
+    ------
+    InputError
+        Names the first rows whose text is no date, or the type that can be none.
+    """
+    schema = table.collect_schema()
+    for column in columns:
+        if schema[column].is_temporal():
+            table = table.with_columns(pl.col(column).cast(pl.Date))
+            continue
+        if schema[column] != pl.String:
+            raise InputError(
+                f"column '{column}' holds {schema[column]}, which is no date",
+                where=f"{file}, column {column}",
+                expected="dates, or text such as 1996-01-31, in every row",
+                remedy="convert the column; numbers such as 19960131 are ambiguous",
+            )
+        parsed = pl.col(column).str.to_date("%Y-%m-%d", strict=False)
+        bad = (
+            table.with_row_index("row")
+            .filter(parsed.is_null() & pl.col(column).is_not_null())
+            .select("row", column)
+            .head(5)
+            .collect()
+        )
+        if len(bad):
+            raise InputError(
+                f"column '{column}' mixes dates with other text",
+                where=f"{file}: " + "; ".join(f"row {r} {column} = {v!r}" for r, v in bad.iter_rows()),
+                expected="text such as 1996-01-31 in every row",
+                remedy="write all dates of the column in one format",
+            )
+        table = table.with_columns(parsed)
+    return table

@@ -1,0 +1,120 @@
+"""Files: written whole or not at all, fingerprinted by content, never pickled."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import ClassVar, Protocol, Self, runtime_checkable
+
+import polars as pl
+
+from seqpricing_core.errors import InputError
+
+
+@runtime_checkable
+class Artifact(Protocol):
+    """Anything a step of the study hands to the next: it knows its own file format."""
+
+    suffix: ClassVar[str]
+
+    def to_bytes(self) -> bytes: ...
+
+    @classmethod
+    def from_files(cls, paths: Sequence[Path]) -> Self: ...
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path`` so that a reader, or a crash, sees the old file or the new one.
+
+    Temporary file in the same folder, fsync, rename, fsync of the folder.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def frame_to_bytes(frame: pl.DataFrame) -> bytes:
+    """Arrow IPC, uncompressed so that it can be memory-mapped; same rows, same bytes."""
+    buffer = io.BytesIO()
+    frame.write_ipc(buffer, compression="uncompressed")
+    return buffer.getvalue()
+
+
+def frame_from_files(paths: Sequence[Path]) -> pl.DataFrame:
+    """Stack the partitions of a table in the order given."""
+    return pl.concat([pl.read_ipc(path) for path in paths], how="vertical")
+
+
+def fingerprint(data: bytes) -> str:
+    """First 16 hex digits of the SHA-256 of ``data``: the data version shown in the lineage."""
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def fingerprint_files(paths: Iterable[Path]) -> str:
+    """One fingerprint for several files, independent of where they lie and of their order."""
+    digest = hashlib.sha256()
+    for path in sorted(paths, key=lambda p: p.name):
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def scan_table(path: Path) -> pl.LazyFrame:
+    """Open a parquet or CSV file lazily; a file that cannot be read is an `InputError`."""
+    readers: dict[str, Callable[[Path], pl.LazyFrame]] = {".parquet": pl.scan_parquet, ".csv": pl.scan_csv}
+    if path.suffix not in readers:
+        raise InputError(
+            f"cannot tell the format of '{path.name}'",
+            where=str(path),
+            expected="a file that ends in " + " or ".join(sorted(readers)),
+            remedy="convert the file, or correct the path in the study file",
+        )
+    if not path.is_file():
+        raise InputError(
+            "the file does not exist",
+            where=str(path),
+            expected="an existing file (paths in a study file are relative to that study file)",
+            remedy="correct the path in the study file, or put the file there",
+        )
+    try:
+        table = readers[path.suffix](path)
+        table.collect_schema()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise InputError(
+            f"the file cannot be read as {path.suffix[1:]}: {error}",
+            where=str(path),
+            expected=f"a valid {path.suffix[1:]} file",
+            remedy="fetch or export the file again; it may be truncated or of another format",
+        ) from error
+    return table
+
+
+def require_columns(table: pl.LazyFrame, columns: Iterable[str], path: Path) -> pl.LazyFrame:
+    """Select ``columns`` from ``table``; name those that ``path`` lacks."""
+    columns = list(columns)
+    present = table.collect_schema().names()
+    missing = [column for column in columns if column not in present]
+    if missing:
+        raise InputError(
+            f"missing column{'s' if len(missing) > 1 else ''}: {', '.join(missing)}",
+            where=f"{path} (its columns: {', '.join(present)})",
+            expected=", ".join(columns),
+            remedy="add the column to the file, or use the source adapter for that file's format",
+        )
+    return table.select(columns)

@@ -1,0 +1,307 @@
+"""The study file: one YAML says everything a study is, and is checked before anything runs."""
+
+from __future__ import annotations
+
+import datetime as dt
+import difflib
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+import yaml
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from seqpricing_core.errors import InputError
+from seqpricing_core.models.configs import Config, ModelConfig, PositiveInt, SequenceFactor
+from seqpricing_core.months import Month, year_of
+
+Year = Annotated[int, Field(ge=1900, le=2200)]
+
+
+class SimulatedSource(Config):
+    """A market with known truth (METHODS: simulated market); see `sources.simulated`."""
+
+    kind: Literal["simulated"]
+    seed: int = 1
+    stocks: Annotated[int, Field(ge=20)] = 300
+    loadings: Literal["linear", "nonlinear"] = "nonlinear"
+
+
+class PublicFilesSource(Config):
+    """Free public files: monthly price aggregates, quarterly statements, monthly factors."""
+
+    kind: Literal["public_files"]
+    prices: Path
+    statements: Path
+    factors: Path
+    index_members: Path | None = None
+    reporting_lag_months: Annotated[int, Field(ge=0, le=24)] = 4
+    maximum_monthly_return: Annotated[float, Field(gt=0)] = 3.0
+
+
+class CanonicalFilesSource(Config):
+    """Your own data, already in the canonical tables of `seqpricing_core.tables`."""
+
+    kind: Literal["canonical_files"]
+    stock_months: Path
+    statements: Path
+    factors: Path
+
+
+Source = Annotated[SimulatedSource | PublicFilesSource | CanonicalFilesSource, Field(discriminator="kind")]
+
+
+class Sample(Config):
+    """Months of returns that the panel holds; the last may be open, the calendar then closes it."""
+
+    first_month: Month
+    last_month: Month | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.last_month is not None and self.last_month < self.first_month:
+            raise ValueError(f"last_month {self.last_month} before first_month {self.first_month}")
+        if not self.first_month.endswith("-01"):
+            raise ValueError(f"a first_month in January (windows are whole years), not {self.first_month}")
+        return self
+
+    @property
+    def first_year(self) -> int:
+        return year_of(self.first_month)
+
+    @property
+    def last_year(self) -> int:
+        return year_of(self.last_month) if self.last_month else dt.datetime.now(dt.UTC).year - 1
+
+
+class Universe(Config):
+    """Which stocks may enter month t, decided by what was known at the end of t-1."""
+
+    minimum_history_months: Annotated[int, Field(ge=0)] = 12
+    require: tuple[str, ...] = ("mvel1",)
+
+
+class Panel(Config):
+    """How characteristics become z."""
+
+    managed_portfolio_constant: bool = True
+
+
+class Windows(Config):
+    """Moving windows of whole years: train, then validation, then one test year."""
+
+    train_years: PositiveInt = 20
+    validation_years: PositiveInt = 4
+    first_test_year: Year | None = None
+
+    @property
+    def estimation_years(self) -> int:
+        return self.train_years + self.validation_years
+
+
+class Training(Config):
+    """How networks are trained; the same for every family, so that families can be compared."""
+
+    max_epochs: PositiveInt = 200
+    patience: PositiveInt = 10
+    batch_months: PositiveInt = 64
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (1,)
+    threads: PositiveInt = 1
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError("seeds that differ")
+        return seeds
+
+
+class Portfolios(Config):
+    """Sorts on expected returns, formed at t-1, held over t."""
+
+    quantiles: Annotated[int, Field(ge=2)] = 10
+    weights: tuple[Literal["equal", "value"], ...] = ("equal", "value")
+
+
+class Costs(Config):
+    """Proportional costs of trading, in basis points of the value traded (*memory*, 3.7)."""
+
+    basis_points: Annotated[float, Field(ge=0)] = 30.0
+
+
+class Study(Config):
+    """Everything a study is. Load one with `load_study`."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    title: str
+    source: Source
+    sample: Sample
+    universe: Universe = Universe()
+    characteristics: tuple[str, ...] | Literal["all"] = "all"
+    panel: Panel = Panel()
+    windows: Windows = Windows()
+    number_of_factors: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 2, 3, 4, 5, 6)
+    models: Annotated[tuple[ModelConfig, ...], Field(min_length=1)]
+    training: Training = Training()
+    portfolios: Portfolios = Portfolios()
+    costs: Costs = Costs()
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _by_family(cls, models: Any) -> Any:
+        """``models: {ipca: {}, seqlat: {lookback: 12}}`` reads better than a list."""
+        if not isinstance(models, dict):
+            return models
+        return [{"family": family, **(options or {})} for family, options in models.items()]
+
+    @field_validator("characteristics")
+    @classmethod
+    def _registered(cls, value: tuple[str, ...] | str) -> Any:
+        from seqpricing_core.characteristics.registry import REGISTRY
+
+        for acronym in value if isinstance(value, tuple) else ():
+            if acronym not in REGISTRY:
+                raise ValueError(
+                    f"characteristics of the registry; '{acronym}' is {_hint(acronym, REGISTRY)}"
+                )
+        return value
+
+    @model_validator(mode="after")
+    def _room_for_a_window(self) -> Self:
+        if not self.test_years:
+            raise ValueError(
+                f"a sample with room for one window: {self.windows.train_years} train + "
+                f"{self.windows.validation_years} validation + 1 test year do not fit into "
+                f"{self.sample.first_year}-{self.sample.last_year}"
+                f" with first_test_year {self.windows.first_test_year}"
+            )
+        return self
+
+    @property
+    def first_test_year(self) -> int:
+        earliest = self.sample.first_year + self.windows.estimation_years
+        return self.windows.first_test_year or earliest
+
+    @property
+    def test_years(self) -> range:
+        earliest = self.sample.first_year + self.windows.estimation_years
+        if self.first_test_year < earliest:
+            return range(0)
+        return range(self.first_test_year, self.sample.last_year + 1)
+
+    @property
+    def acronyms(self) -> tuple[str, ...]:
+        """Characteristics of the panel, in order."""
+        from seqpricing_core.characteristics.registry import REGISTRY
+
+        return tuple(REGISTRY) if self.characteristics == "all" else self.characteristics
+
+    @property
+    def lookback_years(self) -> int:
+        """Calendar years before the test year whose managed portfolios a model may read."""
+        months = max((m.lookback for m in self.models if isinstance(m, SequenceFactor)), default=1) - 1
+        return math.ceil(months / 12)
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        return tuple(model.family for model in self.models)
+
+
+def load_study(path: Path) -> Study:
+    """Read and check a study file.
+
+    Raises
+    ------
+    InputError
+        Names the file, the key and what was expected; for a misspelt key, the likely one.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(
+            f"the study file cannot be read: {error}",
+            where=str(path),
+            expected="a YAML file; studies/demo.yaml is an example",
+            remedy="correct the path or the YAML",
+        ) from error
+    if not isinstance(content, dict):
+        raise InputError(
+            "the study file holds no keys",
+            where=str(path),
+            expected=f"a mapping with the keys {', '.join(Study.model_fields)}",
+            remedy="start from studies/demo.yaml",
+        )
+    try:
+        return Study.model_validate(_relative_to(path.parent, content))
+    except ValidationError as error:
+        raise _readable(error, path) from error
+
+
+def _relative_to(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """Paths in a study file are relative to the file, whatever the working directory."""
+    source = content.get("source")
+    if not isinstance(source, dict):
+        return content
+    paths = {
+        key
+        for kind in _options(Study, ("source",))
+        for key, field in kind.model_fields.items()
+        if Path in (field.annotation, *get_args(field.annotation))
+    }
+    resolved = {
+        key: str((folder / value).resolve()) if key in paths and isinstance(value, str) else value
+        for key, value in source.items()
+    }
+    return {**content, "source": resolved}
+
+
+def _readable(error: ValidationError, path: Path) -> InputError:
+    problems = []
+    for item in error.errors():
+        # pydantic puts the tag of a union ("simulated", "ipca") into the location: not a key.
+        location = tuple(item["loc"])
+        key = ".".join(str(part) for part in location) or "(the study as a whole)"
+        if item["type"] == "extra_forbidden":
+            known = [name for model in _options(Study, location[:-1]) for name in model.model_fields]
+            problems.append((f"unknown key '{location[-1]}'", key, _hint(str(location[-1]), known)))
+        elif item["type"] == "missing":
+            problems.append((f"missing key '{location[-1]}'", key, "this key to be there"))
+        else:
+            message = item["msg"].removeprefix("Value error, ")
+            message = message.removeprefix("Input should be ")
+            problems.append((f"wrong value {item['input']!r:.80}", key, message))
+    return InputError(
+        "; ".join(what for what, _, _ in problems) + " in the study file",
+        where=f"{path}, key " + "; ".join(key for _, key, _ in problems),
+        expected="; ".join(expected for _, _, expected in problems),
+        remedy="correct the key or its value in the study file",
+    )
+
+
+def _options(model: type[Config], location: tuple[int | str, ...]) -> Iterator[type[Config]]:
+    """The config classes that may stand at ``location`` of a study."""
+    if not location:
+        yield model
+        return
+    head, rest = location[0], location[1:]
+    if head not in model.model_fields:
+        # An index, or the tag of a union: it selects among the classes, it is no field.
+        tags = [tag for field in model.model_fields.values() for tag in get_args(field.annotation)]
+        if isinstance(head, int) or head in tags:
+            yield from _options(model, rest)
+        return
+    for inner in _config_classes(model.model_fields[str(head)].annotation):
+        yield from _options(inner, rest)
+
+
+def _config_classes(annotation: Any) -> Iterator[type[Config]]:
+    if isinstance(annotation, type) and issubclass(annotation, Config):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _config_classes(argument)
+
+
+def _hint(word: str, known: Any) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"did you mean '{close[0]}'?" if close else "one of " + ", ".join(sorted(set(known)))

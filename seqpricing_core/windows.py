@@ -1,0 +1,79 @@
+"""Moving windows: which years train, which validate, which one is tested."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from seqpricing_core.errors import InputError
+from seqpricing_core.panel.managed_portfolios import ManagedPortfolios
+from seqpricing_core.panel.panel import Panel, Sample
+from seqpricing_core.study import Study
+
+
+@dataclass(frozen=True)
+class Window:
+    """Years (inclusive) of one moving window."""
+
+    train: tuple[int, int]
+    validation: tuple[int, int]
+    test_year: int
+
+    @property
+    def estimation(self) -> tuple[int, int]:
+        """First and last year that a model of this window may see."""
+        return self.train[0], self.validation[1]
+
+
+@dataclass(frozen=True)
+class WindowSamples:
+    """What a model of a window may see."""
+
+    window: Window
+    train: Sample
+    """Its look-back stops at the first training month."""
+    validation: Sample
+    """Looks back into training: its managed portfolios are those of all estimation months."""
+
+
+def window_for(study: Study, test_year: int) -> Window:
+    """The window whose test year is ``test_year``: the years right before it, validation last."""
+    if test_year not in study.test_years:
+        raise InputError(
+            f"test year {test_year} is outside the study",
+            where=f"study '{study.name}', windows",
+            expected=f"one of {study.test_years.start} .. {study.test_years.stop - 1}: "
+            f"{study.windows.train_years} train and {study.windows.validation_years} validation "
+            f"years must lie between {study.sample.first_year} and the test year",
+            remedy="ask for another test year, or change sample or windows in the study file",
+        )
+    validation_first = test_year - study.windows.validation_years
+    return Window(
+        train=(validation_first - study.windows.train_years, validation_first - 1),
+        validation=(validation_first, test_year - 1),
+        test_year=test_year,
+    )
+
+
+def split_estimation(window: Window, panel: Panel, managed: ManagedPortfolios) -> WindowSamples:
+    """Training and validation sample of ``window``.
+
+    The panel must hold exactly the window's estimation years, month for month: a window cut at
+    the start of history, or one that holds the test year, is an error and not a shorter window.
+    """
+    first, last = window.estimation
+    wanted = np.arange(f"{first}-01", f"{last + 1}-01", dtype="datetime64[M]")
+    for name, months in (("panel", panel.months), ("managed portfolios", managed.months)):
+        if not np.array_equal(months, wanted):
+            odd = np.setxor1d(months, wanted)
+            raise InputError(
+                f"the {name} of the window for test year {window.test_year} "
+                f"{'is empty' if not len(months) else 'has the wrong months'}",
+                where=f"{len(odd)} month(s) missing or too many, the first {odd[0]}",
+                expected=f"exactly the months of {first} .. {last}",
+                remedy="materialize every year of the window, or change windows in the study file",
+            )
+    train = Sample(panel.between(*window.train), managed.between(*window.train))
+    validation = Sample(panel.between(*window.validation), managed)
+    return WindowSamples(window, train, validation)
