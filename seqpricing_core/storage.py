@@ -49,9 +49,12 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def frame_to_bytes(frame: pl.DataFrame) -> bytes:
-    """Arrow IPC, uncompressed so that it can be memory-mapped; same rows, same bytes."""
+    """Arrow IPC, uncompressed so that it can be memory-mapped; same rows, same bytes.
+
+    In one chunk and with plain strings, so that bytes do not depend on how the table was put together.
+    """
     buffer = io.BytesIO()
-    frame.write_ipc(buffer, compression="uncompressed")
+    frame.rechunk().write_ipc(buffer, compression="uncompressed", compat_level=pl.CompatLevel.oldest())
     return buffer.getvalue()
 
 

@@ -25,9 +25,10 @@ def compute_performance(
     Returns
     -------
     DataFrame
-        ``family``, ``number_of_factors``, ``measure``, ``value``, ``share_of_oracle`` (null
-        without an oracle). Measures: ``{total,predictive}_r2_{stocks,managed}``;
-        ``{sharpe,net_sharpe,mean_return,turnover}_{long_short,long_only}_{equal,value}``; returns are
+        ``family``, ``number_of_factors``, ``measure``, ``value``, ``share_of_oracle`` (null without an
+        oracle, and where the oracle's own score is not positive). Measures:
+        ``{total,predictive}_r2_{stocks,managed}``;
+        ``{sharpe,net_sharpe,mean_return,turnover}_{long_short,long_only}_{equal,value}``. Returns are
         monthly and decimal, Sharpe ratios annual.
     """
     r2 = [
@@ -52,8 +53,9 @@ def compute_performance(
     )
     scores = pl.concat([*r2, strategies])
     oracle = scores.filter(pl.col("family") == "oracle").select("measure", oracle="value")
-    # A share makes sense of scores that the oracle maximises, not of turnover.
-    share = pl.when(~pl.col("measure").str.starts_with("turnover")).then(pl.col("value") / pl.col("oracle"))
+    # A share makes sense of scores that more knowledge raises, not of turnover, and of a positive ceiling.
+    meaningful = ~pl.col("measure").str.starts_with("turnover") & (pl.col("oracle") > 0)
+    share = pl.when(meaningful).then(pl.col("value") / pl.col("oracle"))
     return scores.join(oracle, on="measure", how="left", maintain_order="left").select(
         *MODEL, "measure", "value", share_of_oracle=share
     )

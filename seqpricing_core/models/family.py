@@ -86,7 +86,7 @@ class FittedFamily:
                 arrays[f"{prefix}/history/months"].astype("datetime64[M]"),
                 arrays[f"{prefix}/history/factors"],
             )
-            model = _restore(config, factors, shape, record, state)
+            model = _restore(config, factors, shape, record.get("winner"), state)
             models[factors] = (*models.get(factors, ()), FittedModel(model, history, record))
         a, b, c, d, test_year = header["window"]
         return cls(config, Window((a, b), (c, d), test_year), shape, models)

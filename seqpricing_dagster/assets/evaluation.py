@@ -1,0 +1,158 @@
+"""Portfolios, scores and the report, over all test years."""
+
+import dagster as dg
+import polars as pl
+
+from seqpricing_core.evaluation.performance import compute_performance
+from seqpricing_core.evaluation.r_squared import compute_r_squared
+from seqpricing_core.models.family import TITLES
+from seqpricing_core.panel.managed_portfolios import ManagedPortfolios
+from seqpricing_core.panel.panel import Panel
+from seqpricing_core.portfolios import compute_portfolio_returns
+from seqpricing_core.predictions import predict_managed_portfolios
+from seqpricing_core.report.figures import (
+    cumulative_returns_figure,
+    quantile_returns_figure,
+)
+from seqpricing_core.report.page import ReportInputs, render_report
+from seqpricing_dagster.assets.models import predicting_families
+from seqpricing_dagster.io import Encoded, stored
+from seqpricing_dagster.metadata import plot_metadata, table_metadata
+from seqpricing_dagster.partitions import Years
+from seqpricing_dagster.project import Project, code_version
+
+R2_KEYS = ("family", "number_of_factors", "year")
+
+
+def evaluation_assets(project: Project, years: Years) -> list[dg.AssetsDefinition]:
+    """Everything that reads predictions, whoever made them."""
+    study = project.study
+    families = predicting_families(project)
+    constant = study.panel.managed_portfolio_constant
+    predictions_keys = {f: dg.AssetKey(["predictions", f, f"{f}_predictions"]) for f in families}
+    every_year = {f: dg.AssetIn(key) for f, key in predictions_keys.items()}
+
+    @dg.asset(
+        key=["predictions", "managed_portfolio_predictions"],
+        group_name="evaluation",
+        kinds={"arrow"},
+        description="The predictions of all families carried to the managed portfolios x_t.",
+        partitions_def=years.test,
+        ins={"panel": dg.AssetIn(["panel", "panel"], partition_mapping=years.same_year), **every_year},
+        io_manager_key="table",
+        code_version=code_version("predictions.py", "panel/managed_portfolios.py", settings=study.panel),
+    )
+    def managed_portfolio_predictions(
+        panel: Panel, **predictions: pl.DataFrame
+    ) -> dg.MaterializeResult[Encoded]:
+        stocks = pl.concat(predictions[family] for family in families)
+        table = predict_managed_portfolios(stocks, panel, constant=constant)
+        return stored(table, **table_metadata(table))
+
+    @dg.asset(
+        key=["evaluation", "portfolio_returns"],
+        group_name="evaluation",
+        kinds={"arrow"},
+        description="Decile, long-short and long-only portfolios sorted on expected returns.",
+        ins=every_year,
+        io_manager_key="table",
+        code_version=code_version(
+            "portfolios.py", settings={"portfolios": study.portfolios, "costs": study.costs}
+        ),
+    )
+    def portfolio_returns(**predictions: pl.DataFrame) -> dg.MaterializeResult[Encoded]:
+        stocks = pl.concat(predictions[family] for family in families)
+        table = compute_portfolio_returns(stocks, study.portfolios, study.costs)
+        k, weights = max(study.number_of_factors), study.portfolios.weights[0]
+        return stored(
+            table,
+            **table_metadata(table),
+            cumulative_returns=plot_metadata(cumulative_returns_figure(table, k, weights)),
+            quantile_returns=plot_metadata(quantile_returns_figure(table, k, weights)),
+        )
+
+    @dg.asset(
+        key=["evaluation", "performance"],
+        group_name="evaluation",
+        kinds={"arrow"},
+        description="Total and predictive R2, Sharpe ratios, turnover of every model; shares of the oracle.",
+        ins={
+            "managed": dg.AssetIn(["predictions", "managed_portfolio_predictions"]),
+            "portfolio_returns": dg.AssetIn(["evaluation", "portfolio_returns"]),
+            **every_year,
+        },
+        io_manager_key="table",
+        code_version=code_version("evaluation"),
+    )
+    def performance(
+        managed: pl.DataFrame, portfolio_returns: pl.DataFrame, **predictions: pl.DataFrame
+    ) -> dg.MaterializeResult[Encoded]:
+        stocks = pl.concat(predictions[family] for family in families)
+        table = compute_performance(stocks, managed, portfolio_returns)
+        return stored(table, **table_metadata(table), scores=dg.MetadataValue.md(_scores(table)))
+
+    @dg.asset(
+        key=["evaluation", "report"],
+        group_name="evaluation",
+        kinds={"html"},
+        description="One self-contained page: tables by model and K, figures, what data it was.",
+        ins={
+            "performance": dg.AssetIn(["evaluation", "performance"]),
+            "portfolio_returns": dg.AssetIn(["evaluation", "portfolio_returns"]),
+            "managed": dg.AssetIn(["panel", "managed_portfolios"]),
+            **every_year,
+        },
+        io_manager_key="report",
+        code_version=code_version("report", settings=study),
+    )
+    def report(
+        context: dg.AssetExecutionContext,
+        performance: pl.DataFrame,
+        portfolio_returns: pl.DataFrame,
+        managed: ManagedPortfolios,
+        **predictions: pl.DataFrame,
+    ) -> dg.MaterializeResult[Encoded]:
+        stocks = pl.concat(predictions[family] for family in families)
+        by_year = stocks.with_columns(year=pl.col("month").dt.year())
+        page = render_report(
+            study,
+            ReportInputs(
+                performance=performance,
+                portfolio_returns=portfolio_returns,
+                r2_by_year=compute_r_squared(by_year, R2_KEYS),
+                managed=managed,
+                provenance=_provenance(context),
+            ),
+        )
+        return stored(page, page=dg.MetadataValue.path(project.report_file))
+
+    return [managed_portfolio_predictions, portfolio_returns, performance, report]
+
+
+def _scores(performance: pl.DataFrame) -> str:
+    """A markdown table: one row per model, one column per headline measure."""
+    headline = {
+        "total_r2_stocks": "total R2 (%)",
+        "predictive_r2_stocks": "predictive R2 (%)",
+        "sharpe_long_short_equal": "Sharpe, long-short, equal weights",
+    }
+    wide = performance.pivot("measure", index=["family", "number_of_factors"], values="value")
+    lines = ["| model | K | " + " | ".join(headline.values()) + " |", "|---" * (len(headline) + 2) + "|"]
+    for row in wide.iter_rows(named=True):
+        values = [row.get(m, float("nan")) * (100 if "r2" in m else 1) for m in headline]
+        cells = [TITLES[row["family"]], str(row["number_of_factors"]), *(f"{v:.2f}" for v in values)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _provenance(context: dg.AssetExecutionContext) -> dict[str, str]:
+    """Data versions of what the page was made from, as the lineage records them."""
+    event = context.instance.get_latest_materialization_event(dg.AssetKey(["raw", "vendor_files"]))
+    recorded = event.asset_materialization if event else None
+    version = (recorded.tags or {}).get("dagster/data_version") if recorded else None
+    return {
+        "data fingerprint": version or "not recorded",
+        "code version": code_version(
+            ".", "sources", "characteristics", "panel", "models", "nn", "evaluation", "report"
+        ),
+    }

@@ -1,0 +1,111 @@
+"""Per family: one trained model per window, and its predictions of the test year."""
+
+import dagster as dg
+import polars as pl
+
+from seqpricing_core.models.configs import ModelConfig
+from seqpricing_core.models.family import NETWORKS, TITLES, FittedFamily, fit_family
+from seqpricing_core.panel.managed_portfolios import ManagedPortfolios
+from seqpricing_core.panel.panel import Panel, Sample
+from seqpricing_core.predictions import oracle_predictions, predict_test_year
+from seqpricing_core.sources import truth_file
+from seqpricing_core.windows import split_estimation, window_for
+from seqpricing_dagster.io import Encoded, stored
+from seqpricing_dagster.metadata import fitted_family_metadata, predictions_metadata
+from seqpricing_dagster.partitions import Years
+from seqpricing_dagster.project import Project, code_version
+
+ENGINE = ("models", "nn", "training.py", "windows.py")
+PREDICTION = ("predictions.py", "models/latent_factor_model.py")
+
+
+def model_assets(project: Project, years: Years) -> list[dg.AssetsDefinition]:
+    """Two assets per family of the study; in a simulated market also the oracle's predictions."""
+    assets = [asset for config in project.study.models for asset in _family(config, project, years)]
+    if truth_file(project.study, project.vendor_files):
+        assets.append(_oracle(project, years))
+    return assets
+
+
+def predicting_families(project: Project) -> tuple[str, ...]:
+    """Every family with a predictions asset."""
+    oracle = ("oracle",) if truth_file(project.study, project.vendor_files) else ()
+    return (*project.study.families, *oracle)
+
+
+def _family(config: ModelConfig, project: Project, years: Years) -> list[dg.AssetsDefinition]:
+    study, family = project.study, config.family
+    title = TITLES[family]
+    windows = f"{study.windows.train_years} years of training, {study.windows.validation_years} of validation"
+
+    @dg.asset(
+        key=["models", family, f"{family}_models"],
+        group_name=family,
+        kinds={"pytorch" if family in NETWORKS else "numpy"},
+        description=f"{title} for K = {', '.join(map(str, study.number_of_factors))}, trained on the window "
+        f"before the test year: {windows}.",
+        partitions_def=years.test,
+        ins={
+            "panel": dg.AssetIn(["panel", "panel"], partition_mapping=years.estimation),
+            "managed": dg.AssetIn(["panel", "managed_portfolios"], partition_mapping=years.estimation),
+        },
+        io_manager_key="fitted_family",
+        code_version=code_version(
+            *ENGINE,
+            settings={
+                "config": config, "training": study.training, "windows": study.windows,
+                "number_of_factors": study.number_of_factors,
+            },
+        ),
+    )  # fmt: skip
+    def models(
+        context: dg.AssetExecutionContext, panel: Panel, managed: ManagedPortfolios
+    ) -> dg.MaterializeResult[Encoded]:
+        window = window_for(study, int(context.partition_key))
+        samples = split_estimation(window, panel, managed)
+        fitted = fit_family(config, study.number_of_factors, samples, study.training)
+        return stored(fitted, **fitted_family_metadata(fitted))
+
+    @dg.asset(
+        key=["predictions", family, f"{family}_predictions"],
+        group_name=family,
+        kinds={"arrow"},
+        description=f"Expected and fitted excess returns of {title} in the test year, month by month.",
+        partitions_def=years.test,
+        ins={
+            "fitted": dg.AssetIn(["models", family, f"{family}_models"]),
+            "panel": dg.AssetIn(["panel", "panel"], partition_mapping=years.same_year),
+            "managed": dg.AssetIn(["panel", "managed_portfolios"], partition_mapping=years.lookback),
+        },
+        io_manager_key="table",
+        code_version=code_version(*PREDICTION),
+    )
+    def predictions(
+        fitted: FittedFamily, panel: Panel, managed: ManagedPortfolios
+    ) -> dg.MaterializeResult[Encoded]:
+        table = predict_test_year(fitted, Sample(panel, managed))
+        return stored(table, **predictions_metadata(table, study.number_of_factors))
+
+    return [models, predictions]
+
+
+def _oracle(project: Project, years: Years) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=["predictions", "oracle", "oracle_predictions"],
+        group_name="oracle",
+        kinds={"arrow"},
+        description="SIMULATED: what the maker of the market knows, the ceiling of every score.",
+        partitions_def=years.test,
+        ins={"panel": dg.AssetIn(["panel", "panel"], partition_mapping=years.same_year)},
+        deps=[dg.AssetKey(["raw", "vendor_files"])],
+        io_manager_key="table",
+        code_version=code_version("predictions.py"),
+    )
+    def oracle(panel: Panel) -> dg.MaterializeResult[Encoded]:
+        truth = truth_file(project.study, project.vendor_files)
+        assert truth is not None
+        table = oracle_predictions(pl.read_parquet(truth), panel)
+        factors = table["number_of_factors"].unique().to_list()
+        return stored(table, **predictions_metadata(table, factors))
+
+    return oracle

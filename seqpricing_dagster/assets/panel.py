@@ -1,0 +1,80 @@
+"""Characteristics, panel and managed portfolios, year by year."""
+
+import dagster as dg
+import polars as pl
+
+from seqpricing_core.characteristics.compute import compute_characteristics
+from seqpricing_core.panel.build import build_panel
+from seqpricing_core.panel.managed_portfolios import compute_managed_portfolios
+from seqpricing_core.panel.panel import Panel
+from seqpricing_dagster.io import Encoded, stored
+from seqpricing_dagster.metadata import managed_portfolios_metadata, panel_metadata, table_metadata
+from seqpricing_dagster.partitions import Years
+from seqpricing_dagster.project import Project, code_version
+
+
+def panel_assets(project: Project, years: Years) -> list[dg.AssetsDefinition]:
+    """From canonical tables to what models read."""
+    study = project.study
+
+    @dg.asset(
+        key=["panel", "characteristics"],
+        group_name="panel",
+        kinds={"arrow", "polars"},
+        description="Raw characteristics of every stock at the end of every month, point in time.",
+        partitions_def=years.characteristics,
+        ins={
+            "stock_months": dg.AssetIn(["raw", "stock_months"], partition_mapping=years.history),
+            "statements": dg.AssetIn(["raw", "statements"], partition_mapping=years.history),
+        },
+        io_manager_key="table",
+        code_version=code_version("characteristics", settings={"acronyms": study.acronyms}),
+    )
+    def characteristics(
+        context: dg.AssetExecutionContext, stock_months: pl.DataFrame, statements: pl.DataFrame
+    ) -> dg.MaterializeResult[Encoded]:
+        table = compute_characteristics(stock_months, statements, int(context.partition_key), study.acronyms)
+        return stored(table, **table_metadata(table))
+
+    @dg.asset(
+        key=["panel", "panel"],
+        group_name="panel",
+        kinds={"arrow"},
+        description="Stock-months: ranked characteristics known at the end of t-1 beside the return of t.",
+        partitions_def=years.panel,
+        ins={
+            "known": dg.AssetIn(["panel", "characteristics"], partition_mapping=years.year_before),
+            "stock_months": dg.AssetIn(["raw", "stock_months"], partition_mapping=years.same_year),
+            "factors": dg.AssetIn(["raw", "factors"], partition_mapping=years.same_year),
+        },
+        io_manager_key="panel",
+        code_version=code_version(
+            "panel/build.py",
+            "panel/panel.py",
+            settings={"universe": study.universe, "sample": study.sample, "acronyms": study.acronyms},
+        ),
+    )
+    def panel(
+        context: dg.AssetExecutionContext,
+        known: pl.DataFrame,
+        stock_months: pl.DataFrame,
+        factors: pl.DataFrame,
+    ) -> dg.MaterializeResult[Encoded]:
+        built = build_panel(known, stock_months, factors, int(context.partition_key), study)
+        return stored(built, **panel_metadata(built))
+
+    @dg.asset(
+        key=["panel", "managed_portfolios"],
+        group_name="panel",
+        kinds={"numpy"},
+        description="x_t = (Z'Z)^-1 Z' r_t and the Gram matrices it comes from.",
+        partitions_def=years.panel,
+        ins={"panel": dg.AssetIn(["panel", "panel"])},
+        io_manager_key="managed_portfolios",
+        code_version=code_version("panel/managed_portfolios.py", settings=study.panel),
+    )
+    def managed_portfolios(panel: Panel) -> dg.MaterializeResult[Encoded]:
+        managed = compute_managed_portfolios(panel, constant=study.panel.managed_portfolio_constant)
+        return stored(managed, **managed_portfolios_metadata(managed))
+
+    return [characteristics, panel, managed_portfolios]

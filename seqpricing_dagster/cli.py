@@ -1,0 +1,117 @@
+"""The command line: run a study, read its scores, open the UI."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import polars as pl
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from seqpricing_core.errors import InputError
+from seqpricing_core.models.family import TITLES
+from seqpricing_core.storage import frame_from_files
+from seqpricing_dagster.project import REPOSITORY, Project, open_project
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+StudyFile = Annotated[Path, typer.Argument(help="The study file (YAML).")]
+Outputs = Annotated[Path, typer.Option(help="Folder that holds one folder per study.")]
+
+HEADLINE = {
+    "total_r2_stocks": ("total R2 %", 100),
+    "predictive_r2_stocks": ("pred. R2 %", 100),
+    "sharpe_long_short_equal": ("SR equal", 1),
+    "net_sharpe_long_short_equal": ("SR net", 1),
+}
+CAPTION = (
+    "SR: annual Sharpe ratio of the long-short portfolio (highest minus lowest expected returns) with "
+    "equal weights, and the same after costs"
+)
+
+
+@app.command()
+def run(
+    study: StudyFile,
+    outputs: Outputs = Path("outputs"),
+    workers: Annotated[int, typer.Option(min=1, help="Windows trained side by side.")] = os.cpu_count() or 1,
+) -> None:
+    """Materialize the whole study and print its scores."""
+    from seqpricing_dagster.run import materialize_study
+
+    console = Console(stderr=True)
+    open_project(study, outputs)  # a wrong study file fails here, before anything is written
+    project = materialize_study(study, outputs, workers, console)
+    _print_scores(project)
+
+
+@app.command()
+def report(study: StudyFile, outputs: Outputs = Path("outputs")) -> None:
+    """Print the scores of a finished study and where its report is."""
+    _print_scores(open_project(study, outputs))
+
+
+@app.command()
+def ui(
+    study: StudyFile,
+    outputs: Outputs = Path("outputs"),
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 3000,
+) -> None:
+    """Open the Dagster web UI over the study, with the daemon that runs backfills."""
+    from seqpricing_dagster.run import prepare_home
+
+    prepare_home(study, outputs)
+    workspace = str(REPOSITORY / "workspace.yaml")
+    command = [sys.executable, "-m", "dagster", "dev", "-w", workspace, "-h", "127.0.0.1", "-p", str(port)]
+    os.execv(sys.executable, command)  # noqa: S606 - no shell wanted
+
+
+def _print_scores(project: Project) -> None:
+    file = project.assets / "evaluation" / "performance" / "performance.arrow"
+    if not file.is_file():
+        raise InputError(
+            "the study has no scores yet",
+            where=str(file),
+            expected="a finished run of the study",
+            remedy="run it: seqpricing run <study file>",
+        )
+    performance = frame_from_files([file])
+    oracle = "oracle" in performance["family"].unique()
+    note = ". SIMULATED data; in brackets the share of the oracle's score" if oracle else ""
+    table = Table(title=project.study.title, caption=CAPTION + note)
+    table.add_column("model", no_wrap=True)
+    table.add_column("K", justify="right")
+    for label, _ in HEADLINE.values():
+        table.add_column(label, justify="right", no_wrap=True)
+    models = performance.select("family", "number_of_factors").unique(maintain_order=True)
+    for family, factors in models.iter_rows():
+        rows = performance.filter(pl.col("family") == family, pl.col("number_of_factors") == factors)
+        cells = {row["measure"]: row for row in rows.iter_rows(named=True)}
+        values = [_cell(cells.get(measure), scale) for measure, (_, scale) in HEADLINE.items()]
+        table.add_row(TITLES[family], str(factors), *values)
+    Console().print(table)
+    Console().print(f"report: {project.report_file}", soft_wrap=True)
+
+
+def _cell(row: dict[str, float | None] | None, scale: float) -> str:
+    if row is None or row["value"] is None:
+        return "-"
+    share = row["share_of_oracle"]
+    return f"{row['value'] * scale:.2f}" + (f" [{share:.0%}]" if share is not None else "")
+
+
+def main() -> None:
+    """Entry point: an input error is a message, not a traceback."""
+    try:
+        app()
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, InputError):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None:
+            raise
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {cause}", markup=False)
+        sys.exit(2)

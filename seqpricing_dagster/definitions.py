@@ -1,0 +1,43 @@
+"""Definitions of one study: what `dagster-webserver` and the command line load.
+
+The study comes from the environment (``SEQPRICING_STUDY``, else the demo); loading reads the study file
+and nothing else.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import dagster as dg
+
+from seqpricing_dagster.assets.evaluation import evaluation_assets
+from seqpricing_dagster.assets.models import model_assets
+from seqpricing_dagster.assets.panel import panel_assets
+from seqpricing_dagster.assets.raw import raw_assets
+from seqpricing_dagster.checks import asset_checks
+from seqpricing_dagster.io import io_managers
+from seqpricing_dagster.partitions import years_of
+from seqpricing_dagster.project import Project, project_from_environment
+
+# Partitioned asset checks are a preview in Dagster 1.13, which is pinned.
+warnings.filterwarnings("ignore", category=dg.PreviewWarning)
+
+
+def build_definitions(project: Project) -> dg.Definitions:
+    """Assets, checks and files of a study."""
+    years = years_of(project.study)
+    return dg.Definitions(
+        assets=[
+            *raw_assets(project, years),
+            *panel_assets(project, years),
+            *model_assets(project, years),
+            *evaluation_assets(project, years),
+        ],
+        asset_checks=asset_checks(project, years),
+        resources=io_managers(project.assets),
+        # torch starts slowly and a step is short: steps of a run share its process.
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_definitions(project_from_environment())

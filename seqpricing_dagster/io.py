@@ -1,0 +1,93 @@
+"""One file per partition, written atomically; what is read is what the lineage says.
+
+Assets hand over bytes (`stored`), so that the file, its fingerprint and the data version are the same thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import dagster as dg
+import polars as pl
+
+from seqpricing_core.errors import InputError
+from seqpricing_core.models.family import FittedFamily
+from seqpricing_core.panel.managed_portfolios import ManagedPortfolios
+from seqpricing_core.panel.panel import Panel
+from seqpricing_core.report.page import Report
+from seqpricing_core.storage import (
+    Artifact,
+    fingerprint,
+    frame_from_files,
+    frame_to_bytes,
+    write_atomically,
+)
+
+Kind = Literal["table", "panel", "managed_portfolios", "fitted_family", "report"]
+
+READERS: Mapping[Kind, tuple[str, Callable[[Sequence[Path]], Any]]] = {
+    "table": ("arrow", frame_from_files),
+    "panel": (Panel.suffix, Panel.from_files),
+    "managed_portfolios": (ManagedPortfolios.suffix, ManagedPortfolios.from_files),
+    "fitted_family": (FittedFamily.suffix, FittedFamily.from_files),
+    "report": (Report.suffix, Report.from_files),
+}
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The bytes of a partition."""
+
+    data: bytes
+
+
+def stored(value: pl.DataFrame | Artifact, **metadata: Any) -> dg.MaterializeResult[Encoded]:
+    """What an asset returns: its bytes, their fingerprint as data version, and metadata for the UI."""
+    data = frame_to_bytes(value) if isinstance(value, pl.DataFrame) else value.to_bytes()
+    return dg.MaterializeResult(
+        value=Encoded(data),
+        data_version=dg.DataVersion(fingerprint(data)),
+        metadata={"bytes": len(data), "fingerprint": fingerprint(data), **metadata},
+    )
+
+
+class PartitionFiles(dg.ConfigurableIOManager):
+    """``folder/<asset key>/<partition>.<suffix>``"""
+
+    folder: str
+    kind: Kind
+
+    def handle_output(self, context: dg.OutputContext, obj: Encoded) -> None:
+        """Write the partition of the output, whole or not at all."""
+        partition = context.asset_partition_key if context.has_asset_partitions else None
+        path = self.path(context.asset_key, partition)
+        write_atomically(path, obj.data)
+        context.add_output_metadata({"path": dg.MetadataValue.path(path)})
+
+    def load_input(self, context: dg.InputContext) -> Any:
+        """Read the partitions that the mapping of the input names, in order."""
+        keys = context.asset_partition_keys if context.has_asset_partitions else [None]
+        paths = [self.path(context.asset_key, key) for key in keys]
+        missing = [path for path in paths if not path.is_file()]
+        if missing:
+            name = context.asset_key.path[-1]
+            raise InputError(
+                f"{len(missing)} partition(s) of {name} are not there",
+                where=", ".join(map(str, missing[:5])),
+                expected="every partition that this asset reads to be materialized first",
+                remedy=f"materialize {name} for {', '.join(path.stem for path in missing[:30])}",
+            )
+        return READERS[self.kind][1](paths)
+
+    def path(self, key: dg.AssetKey, partition: str | None) -> Path:
+        """File of a partition, or of an asset without partitions."""
+        name = partition or key.path[-1]
+        return Path(self.folder).joinpath(*key.path, f"{name}.{READERS[self.kind][0]}")
+
+
+def io_managers(folder: Path) -> dict[str, PartitionFiles]:
+    """One per kind of artifact."""
+    return {kind: PartitionFiles(folder=str(folder), kind=kind) for kind in get_args(Kind)}

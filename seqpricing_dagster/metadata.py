@@ -1,0 +1,90 @@
+"""What the UI shows of a partition: counts, dates, scores, plots."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+import polars as pl
+from matplotlib.figure import Figure
+
+from seqpricing_core.evaluation.r_squared import compute_r_squared
+from seqpricing_core.models.family import FittedFamily
+from seqpricing_core.panel.managed_portfolios import ManagedPortfolios
+from seqpricing_core.panel.panel import Panel
+from seqpricing_core.report.figures import loss_curves_figure, to_markdown_png
+
+
+def table_metadata(table: pl.DataFrame) -> dict[str, Any]:
+    """Rows, columns, first and last date, share of missing values."""
+    dates = [name for name, dtype in table.schema.items() if dtype == pl.Date]
+    columns = [dg.TableColumn(name, str(dtype)) for name, dtype in table.schema.items()]
+    shown: dict[str, Any] = {
+        "dagster/row_count": len(table),
+        "dagster/column_schema": dg.TableSchema(columns=columns),
+    }
+    if len(table):
+        shown["missing_values"] = sum(table.null_count().row(0)) / (len(table) * table.width)
+        if dates:
+            column = "month" if "month" in dates else "available_from"
+            shown["first_date"] = str(table[column].min())
+            shown["last_date"] = str(table[column].max())
+    return shown
+
+
+def panel_metadata(panel: Panel) -> dict[str, Any]:
+    """Stock-months, stocks, months, characteristics."""
+    return {
+        "dagster/row_count": len(panel),
+        "stocks_per_month": len(panel) / len(panel.months),
+        "characteristics": len(panel.characteristic_names),
+        "first_month": str(panel.months[0]),
+        "last_month": str(panel.months[-1]),
+        "mean_excess_return": float(panel.excess_return.mean()),
+    }
+
+
+def managed_portfolios_metadata(managed: ManagedPortfolios) -> dict[str, Any]:
+    """Number of portfolios and how well Z'Z is conditioned."""
+    return {
+        "managed_portfolios": managed.x.shape[1],
+        "largest_condition_number": float(managed.condition_number.max()),
+        "fewest_stocks": int(managed.stocks.min()),
+    }
+
+
+def fitted_family_metadata(fitted: FittedFamily) -> dict[str, Any]:
+    """The window, and for networks the winner and its validation loss."""
+    window = fitted.window
+    shown: dict[str, Any] = {
+        "window": f"train {window.train[0]}-{window.train[1]}, validation {window.validation[0]}-"
+        f"{window.validation[1]}, test {window.test_year}",
+        "last_month_seen": str(max(m.history.months[-1] for ms in fitted.models.values() for m in ms)),
+        "training_record": dg.MetadataValue.json(
+            {f"K={k}": [member.record for member in members] for k, members in fitted.models.items()}
+        ),
+    }
+    records = {k: first.record for k, (first, *_) in fitted.models.items() if "train_loss" in first.record}
+    for k, record in records.items():
+        shown[f"validation_loss_k{k}"] = min(record["validation_loss"])
+        shown[f"best_epoch_k{k}"] = record["best_epoch"]
+    if records:
+        curves = {k: (r["train_loss"], r["validation_loss"], r["best_epoch"]) for k, r in records.items()}
+        shown["loss_curves"] = plot_metadata(loss_curves_figure(curves))
+    return shown
+
+
+def plot_metadata(figure: Figure) -> dg.MarkdownMetadataValue:
+    """A figure that the UI draws in place."""
+    return dg.MetadataValue.md(to_markdown_png(figure))
+
+
+def predictions_metadata(predictions: pl.DataFrame, factors: Sequence[int]) -> dict[str, Any]:
+    """R2 of the test year by K: numbers, so that the UI plots them over the years."""
+    scores = compute_r_squared(predictions, ["number_of_factors"])
+    shown = table_metadata(predictions)
+    for k, total, predictive in scores.filter(pl.col("number_of_factors").is_in(factors)).iter_rows():
+        shown[f"total_r2_k{k}"] = total
+        shown[f"predictive_r2_k{k}"] = predictive
+    return shown

@@ -1,0 +1,60 @@
+"""Years as partitions, and which years each step reads.
+
+Lineage is the proof: models of test year y depend on exactly the panel years of their window, all
+before y. A study without a last month grows by the calendar: a new year is a new partition, not a
+code change.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import dagster as dg
+
+from seqpricing_core.characteristics.compute import HISTORY_YEARS
+from seqpricing_core.study import Study
+
+
+@dataclass(frozen=True)
+class Years:
+    """Partitions of a study and the mappings between them."""
+
+    raw: dg.TimeWindowPartitionsDefinition
+    characteristics: dg.TimeWindowPartitionsDefinition
+    panel: dg.TimeWindowPartitionsDefinition
+    test: dg.TimeWindowPartitionsDefinition
+    same_year: dg.TimeWindowPartitionMapping
+    history: dg.TimeWindowPartitionMapping
+    """Characteristics of y read raw years y - 3 .. y."""
+    year_before: dg.TimeWindowPartitionMapping
+    """January's returns meet December's characteristics."""
+    estimation: dg.TimeWindowPartitionMapping
+    """Models of test year y read the years of their window, all before y."""
+    lookback: dg.TimeWindowPartitionMapping
+    """Factors of test year y read x of y and of the look-back before it."""
+
+
+def years_of(study: Study) -> Years:
+    """The partitions of ``study``."""
+    last = study.sample.last_year if study.sample.last_month else None
+    first = study.sample.first_year
+    return Years(
+        raw=_yearly(first - 1 - HISTORY_YEARS, last),
+        characteristics=_yearly(first - 1, last),
+        panel=_yearly(first, last),
+        test=_yearly(study.first_test_year, last),
+        same_year=dg.TimeWindowPartitionMapping(),
+        history=dg.TimeWindowPartitionMapping(start_offset=-HISTORY_YEARS),
+        year_before=dg.TimeWindowPartitionMapping(start_offset=-1),
+        estimation=dg.TimeWindowPartitionMapping(start_offset=-study.windows.estimation_years, end_offset=-1),
+        lookback=dg.TimeWindowPartitionMapping(start_offset=-study.lookback_years),
+    )
+
+
+def _yearly(first: int, last: int | None) -> dg.TimeWindowPartitionsDefinition:
+    return dg.TimeWindowPartitionsDefinition(
+        cron_schedule="0 0 1 1 *",
+        start=str(first),
+        end=str(last + 1) if last is not None else None,
+        fmt="%Y",
+    )

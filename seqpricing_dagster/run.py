@@ -1,0 +1,129 @@
+"""Materialize a whole study from the terminal: the same assets the UI shows, in order, with progress."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import dagster as dg
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from seqpricing_core.characteristics.compute import HISTORY_YEARS
+from seqpricing_core.storage import write_atomically
+from seqpricing_dagster.assets.models import predicting_families
+from seqpricing_dagster.definitions import build_definitions
+from seqpricing_dagster.project import (
+    OUTPUTS_VARIABLE,
+    REPOSITORY,
+    STUDY_VARIABLE,
+    Project,
+    open_project,
+)
+
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Assets with the same partitions, and the partitions to materialize; one run each."""
+
+    title: str
+    assets: tuple[str, ...]
+    """Asset keys, as paths."""
+    partitions: tuple[str | None, ...]
+
+
+def stages_of(project: Project) -> list[Stage]:
+    """The flow of a study, in the order in which it must be materialized."""
+    study = project.study
+    first, stop = study.sample.first_year, study.sample.last_year + 1
+    families = study.families
+    models = [f"models/{family}/{family}_models" for family in families]
+    predictions = [f"predictions/{family}/{family}_predictions" for family in predicting_families(project)]
+    windows = (*models, *predictions, "predictions/managed_portfolio_predictions")
+    scores = ("evaluation/portfolio_returns", "evaluation/performance", "evaluation/report")
+    raw = ("raw/stock_months", "raw/statements", "raw/factors")
+    return [
+        Stage("raw files", ("raw/vendor_files",), (None,)),
+        Stage("raw tables", raw, _keys(range(first - 1 - HISTORY_YEARS, stop))),
+        Stage("characteristics", ("panel/characteristics",), _keys(range(first - 1, stop))),
+        Stage("panel", ("panel/panel", "panel/managed_portfolios"), _keys(range(first, stop))),
+        Stage("windows: train and predict", windows, _keys(study.test_years)),
+        Stage("portfolios, scores, report", scores, (None,)),
+    ]
+
+
+def prepare_home(study_file: Path, outputs: Path) -> Project:
+    """Point this process, and those it starts, at the study; make its Dagster home."""
+    project = open_project(study_file, outputs)
+    os.environ[STUDY_VARIABLE] = str(study_file.resolve())
+    os.environ[OUTPUTS_VARIABLE] = str(outputs.resolve())
+    os.environ["DAGSTER_HOME"] = str(project.dagster_home)
+    settings = (REPOSITORY / "dagster.yaml").read_bytes()
+    if not (file := project.dagster_home / "dagster.yaml").is_file() or file.read_bytes() != settings:
+        write_atomically(file, settings)
+    return project
+
+
+def materialize_study(study_file: Path, outputs: Path, workers: int, console: Console) -> Project:
+    """Every partition of every asset, stage by stage, the partitions of a stage side by side.
+
+    Networks train with the threads the study names, in each process, so that results do not
+    depend on ``workers``.
+    """
+    project = prepare_home(study_file, outputs)
+    dg.DagsterInstance.get().dispose()  # makes its tables before several processes ask for them
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool, _progress(console) as progress:
+        for stage in stages_of(project):
+            bar = progress.add_task(stage.title, total=len(stage.partitions))
+            runs = [
+                pool.submit(materialize_partition, study_file, outputs, stage.assets, partition)
+                for partition in stage.partitions
+            ]
+            try:
+                for finished in as_completed(runs):
+                    finished.result()
+                    progress.advance(bar)
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+    return project
+
+
+def materialize_partition(
+    study_file: Path, outputs: Path, assets: tuple[str, ...], partition: str | None
+) -> None:
+    """One run in this process; raises what the failing step raised."""
+    project = prepare_home(study_file, outputs)
+    with dg.DagsterInstance.get() as instance:
+        _definitions(project).resolve_implicit_global_asset_job_def().execute_in_process(
+            run_config=QUIET,
+            instance=instance,
+            partition_key=partition,
+            asset_selection=[dg.AssetKey(asset.split("/")) for asset in assets],
+        )
+
+
+@cache
+def _definitions(project: Project) -> dg.Definitions:
+    return build_definitions(project)
+
+
+def _keys(years: range) -> tuple[str, ...]:
+    return tuple(str(year) for year in years)
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description:<28}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+    )

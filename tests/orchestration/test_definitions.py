@@ -1,0 +1,139 @@
+"""The asset graph: what there is, and which years each partition reads."""
+
+from __future__ import annotations
+
+import datetime as dt
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from seqpricing_core.characteristics.compute import HISTORY_YEARS
+from seqpricing_core.study import Study
+from seqpricing_dagster.definitions import build_definitions
+from seqpricing_dagster.partitions import years_of
+from seqpricing_dagster.project import Project
+
+
+@pytest.fixture(scope="module")
+def project(make_study: Callable[..., Study], tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return Project(make_study(), tmp_path_factory.mktemp("outputs"))
+
+
+@pytest.fixture(scope="module")
+def graph(project: Project) -> Any:
+    return build_definitions(project).resolve_asset_graph()
+
+
+def parents_of(graph: Any, asset: str, parent: str, year: int) -> list[str]:
+    """Years of ``parent`` that the partition ``year`` of ``asset`` reads, as the lineage has it."""
+    child, above = dg.AssetKey(asset.split("/")), dg.AssetKey(parent.split("/"))
+    mapping = graph.get_partition_mapping(child, above)
+    subset = graph.get(child).partitions_def.subset_with_partition_keys([str(year)])
+    found = mapping.get_upstream_mapped_partitions_result_for_partitions(
+        subset, graph.get(child).partitions_def, graph.get(above).partitions_def
+    )
+    return sorted(found.partitions_subset.get_partition_keys())
+
+
+def test_definitions_load_with_no_environment_and_no_data(tmp_path: Path) -> None:
+    """A fresh process in an empty folder loads the demo, and does not import torch to do so."""
+    code = (
+        "import sys, dagster as dg\n"
+        "from seqpricing_dagster.definitions import defs\n"
+        "dg.Definitions.validate_loadable(defs)\n"
+        "assert 'torch' not in sys.modules, 'torch was imported'\n"
+        "print(len(list(defs.resolve_asset_graph().get_all_asset_keys())))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) == 18
+    assert not list(tmp_path.iterdir()), "loading wrote files"
+
+
+def test_assets_of_a_study(graph: Any) -> None:
+    """Names are an interface: people link to them."""
+    assert sorted(key.to_user_string() for key in graph.get_all_asset_keys()) == [
+        "evaluation/performance",
+        "evaluation/portfolio_returns",
+        "evaluation/report",
+        "models/cae/cae_models",
+        "models/ipca/ipca_models",
+        "models/seqlat/seqlat_models",
+        "panel/characteristics",
+        "panel/managed_portfolios",
+        "panel/panel",
+        "predictions/cae/cae_predictions",
+        "predictions/ipca/ipca_predictions",
+        "predictions/managed_portfolio_predictions",
+        "predictions/oracle/oracle_predictions",
+        "predictions/seqlat/seqlat_predictions",
+        "raw/factors",
+        "raw/statements",
+        "raw/stock_months",
+        "raw/vendor_files",
+    ]
+
+
+@pytest.mark.parametrize("family", ["ipca", "cae", "seqlat"])
+def test_models_depend_on_exactly_the_years_of_their_window(
+    project: Project, graph: Any, family: str
+) -> None:
+    """Three years of training and one of validation, all before the test year, none missing."""
+    for test_year in project.study.test_years:
+        window = [str(year) for year in range(test_year - 4, test_year)]
+        for parent in ("panel/panel", "panel/managed_portfolios"):
+            assert parents_of(graph, f"models/{family}/{family}_models", parent, test_year) == window
+
+
+def test_predictions_read_the_test_year_and_the_lookback_of_x(project: Project, graph: Any) -> None:
+    asset = "predictions/seqlat/seqlat_predictions"
+    assert parents_of(graph, asset, "panel/panel", 2005) == ["2005"]
+    assert parents_of(graph, asset, "models/seqlat/seqlat_models", 2005) == ["2005"]
+    assert parents_of(graph, asset, "panel/managed_portfolios", 2005) == ["2004", "2005"]
+    assert project.study.lookback_years == 1
+
+
+def test_characteristics_read_their_history(graph: Any) -> None:
+    years = [str(year) for year in range(2003 - HISTORY_YEARS, 2004)]
+    for parent in ("raw/stock_months", "raw/statements"):
+        assert parents_of(graph, "panel/characteristics", parent, 2003) == years
+    assert parents_of(graph, "panel/panel", "panel/characteristics", 2003) == ["2002", "2003"]
+    assert parents_of(graph, "panel/panel", "raw/stock_months", 2003) == ["2003"]
+
+
+def test_a_new_year_appears_by_the_calendar(make_study: Callable[..., Study]) -> None:
+    """Without a last month the partitions follow the clock; with one they are fixed."""
+    open_ended = years_of(make_study(sample={"first_month": "2000-01"}))
+    for today, newest in (("2031-12-31", "2030"), ("2032-01-02", "2031")):
+        now = dt.datetime.fromisoformat(today).replace(tzinfo=dt.UTC)
+        assert open_ended.test.get_partition_keys(current_time=now)[-1] == newest
+    closed = years_of(make_study())
+    assert closed.test.get_partition_keys() == ["2004", "2005"]
+    assert closed.panel.get_partition_keys()[0] == "2000"
+    assert closed.raw.get_partition_keys()[0] == str(2000 - 1 - HISTORY_YEARS)
+
+
+def test_a_changed_study_changes_the_code_version_of_what_it_touches(
+    make_study: Callable[..., Study], project: Project, graph: Any
+) -> None:
+    """More patience in training makes models stale, and leaves the panel alone."""
+    patient = make_study(training={"max_epochs": 4, "patience": 3, "batch_months": 12, "seeds": [1]})
+    other = build_definitions(Project(patient, project.folder)).resolve_asset_graph()
+
+    def version(of: Any, key: str) -> str:
+        return of.get(dg.AssetKey(key.split("/"))).code_version
+
+    assert version(other, "models/cae/cae_models") != version(graph, "models/cae/cae_models")
+    assert version(other, "panel/panel") == version(graph, "panel/panel")
