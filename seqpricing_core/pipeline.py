@@ -50,7 +50,7 @@ def run_study(study: Study, folder: Path) -> StudyResults:
         history = range(year - HISTORY_YEARS, year + 1)
         characteristics[year] = compute_characteristics(
             pl.concat(stock_months[y] for y in history), pl.concat(statements[y] for y in history),
-            year, study.acronyms,
+            year, study.computed_characteristics,
         )  # fmt: skip
     for year in sample_years:
         known = pl.concat([characteristics[year - 1], characteristics[year]])

@@ -108,6 +108,19 @@ def scan_table(path: Path) -> pl.LazyFrame:
     return table
 
 
+def collect_table(table: pl.LazyFrame, path: Path) -> pl.DataFrame:
+    """Read what was opened by `scan_table`; damage and text among numbers show only now."""
+    try:
+        return table.collect()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise InputError(
+            f"the file cannot be read: {error}",
+            where=str(path),
+            expected=f"a whole {path.suffix[1:]} file with one type per column",
+            remedy="fetch or export the file again, or correct the value that is named",
+        ) from error
+
+
 def require_columns(table: pl.LazyFrame, columns: Iterable[str], path: Path) -> pl.LazyFrame:
     """Select ``columns`` from ``table``; name those that ``path`` lacks."""
     columns = list(columns)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from seqpricing_core.errors import InputError
 from seqpricing_core.models.configs import Config, ModelConfig, PositiveInt, SequenceFactor
@@ -36,7 +37,7 @@ class PublicFilesSource(Config):
     statements: Path
     factors: Path
     index_members: Path | None = None
-    reporting_lag_months: Annotated[int, Field(ge=0, le=24)] = 4
+    reporting_lag_months: Annotated[int, Field(ge=1, le=24)] = 4
     maximum_monthly_return: Annotated[float, Field(gt=0)] = 3.0
 
 
@@ -78,8 +79,14 @@ class Sample(Config):
 class Universe(Config):
     """Which stocks may enter month t, decided by what was known at the end of t-1."""
 
-    minimum_history_months: Annotated[int, Field(ge=0)] = 12
+    minimum_history_months: Annotated[int, Field(ge=0, le=36)] = 12
     require: tuple[str, ...] = ("mvel1",)
+
+    @field_validator("require")
+    @classmethod
+    def _registered(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        _require_registered(value)
+        return value
 
 
 class Panel(Config):
@@ -121,7 +128,7 @@ class Portfolios(Config):
     """Sorts on expected returns, formed at t-1, held over t."""
 
     quantiles: Annotated[int, Field(ge=2)] = 10
-    weights: tuple[Literal["equal", "value"], ...] = ("equal", "value")
+    weights: Annotated[tuple[Literal["equal", "value"], ...], Field(min_length=1)] = ("equal", "value")
 
 
 class Costs(Config):
@@ -142,7 +149,7 @@ class Study(Config):
     panel: Panel = Panel()
     windows: Windows = Windows()
     number_of_factors: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 2, 3, 4, 5, 6)
-    models: Annotated[tuple[ModelConfig, ...], Field(min_length=1)]
+    models: tuple[ModelConfig, ...]
     training: Training = Training()
     portfolios: Portfolios = Portfolios()
     costs: Costs = Costs()
@@ -151,21 +158,41 @@ class Study(Config):
     @classmethod
     def _by_family(cls, models: Any) -> Any:
         """``models: {ipca: {}, seqlat: {lookback: 12}}`` reads better than a list."""
+        if not models:
+            raise ValueError("at least 1 item, such as {ipca: {}}")
         if not isinstance(models, dict):
             return models
+        for family, options in models.items():
+            if options is not None and (not isinstance(options, dict) or "family" in options):
+                raise ValueError(f"options of {family} as a mapping without 'family', such as {{}}")
         return [{"family": family, **(options or {})} for family, options in models.items()]
+
+    @field_validator("models")
+    @classmethod
+    def _each_family_once(cls, models: tuple[ModelConfig, ...]) -> tuple[ModelConfig, ...]:
+        families = [model.family for model in models]
+        if len(set(families)) != len(families):
+            raise ValueError(f"each family once, not {', '.join(families)}")
+        return models
 
     @field_validator("characteristics")
     @classmethod
-    def _registered(cls, value: tuple[str, ...] | str) -> Any:
-        from seqpricing_core.characteristics.registry import REGISTRY
-
-        for acronym in value if isinstance(value, tuple) else ():
-            if acronym not in REGISTRY:
-                raise ValueError(
-                    f"characteristics of the registry; '{acronym}' is {_hint(acronym, REGISTRY)}"
-                )
+    def _distinct_and_registered(cls, value: tuple[str, ...] | str) -> tuple[str, ...] | str:
+        if isinstance(value, tuple):
+            if not value or len(set(value)) != len(value):
+                raise ValueError("'all', or at least one acronym of the registry, each once")
+            _require_registered(value)
         return value
+
+    @model_validator(mode="after")
+    def _enough_managed_portfolios(self) -> Self:
+        portfolios = len(self.acronyms) + int(self.panel.managed_portfolio_constant)
+        if max(self.number_of_factors) > portfolios:
+            raise ValueError(
+                f"number_of_factors up to the number of managed portfolios, {portfolios}, "
+                f"not {max(self.number_of_factors)}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _room_for_a_window(self) -> Self:
@@ -174,7 +201,7 @@ class Study(Config):
                 f"a sample with room for one window: {self.windows.train_years} train + "
                 f"{self.windows.validation_years} validation + 1 test year do not fit into "
                 f"{self.sample.first_year}-{self.sample.last_year}"
-                f" with first_test_year {self.windows.first_test_year}"
+                f" (first_test_year: {self.windows.first_test_year})"
             )
         return self
 
@@ -198,10 +225,18 @@ class Study(Config):
         return tuple(REGISTRY) if self.characteristics == "all" else self.characteristics
 
     @property
+    def computed_characteristics(self) -> tuple[str, ...]:
+        """Those of the panel, and those that only the universe asks for."""
+        return tuple(dict.fromkeys((*self.acronyms, *self.universe.require)))
+
+    @property
     def lookback_years(self) -> int:
-        """Calendar years before the test year whose managed portfolios a model may read."""
+        """Calendar years before the test year whose managed portfolios a model may read.
+
+        At most those it was trained on; what lies before them is padded.
+        """
         months = max((m.lookback for m in self.models if isinstance(m, SequenceFactor)), default=1) - 1
-        return math.ceil(months / 12)
+        return min(math.ceil(months / 12), self.windows.estimation_years)
 
     @property
     def families(self) -> tuple[str, ...]:
@@ -217,7 +252,7 @@ def load_study(path: Path) -> Study:
         Names the file, the key and what was expected; for a misspelt key, the likely one.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _DistinctKeys)  # noqa: S506 - a SafeLoader
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(
             f"the study file cannot be read: {error}",
@@ -257,26 +292,39 @@ def _relative_to(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _readable(error: ValidationError, path: Path) -> InputError:
-    problems = []
-    for item in error.errors():
-        # pydantic puts the tag of a union ("simulated", "ipca") into the location: not a key.
-        location = tuple(item["loc"])
-        key = ".".join(str(part) for part in location) or "(the study as a whole)"
-        if item["type"] == "extra_forbidden":
-            known = [name for model in _options(Study, location[:-1]) for name in model.model_fields]
-            problems.append((f"unknown key '{location[-1]}'", key, _hint(str(location[-1]), known)))
-        elif item["type"] == "missing":
-            problems.append((f"missing key '{location[-1]}'", key, "this key to be there"))
-        else:
-            message = item["msg"].removeprefix("Value error, ")
-            message = message.removeprefix("Input should be ")
-            problems.append((f"wrong value {item['input']!r:.80}", key, message))
+    problems = [(*_problem(item), _key(item["loc"])) for item in error.errors()]
     return InputError(
         "; ".join(what for what, _, _ in problems) + " in the study file",
-        where=f"{path}, key " + "; ".join(key for _, key, _ in problems),
-        expected="; ".join(expected for _, _, expected in problems),
+        where=f"{path}, " + "; ".join(key for _, _, key in problems),
+        expected="; ".join(expected for _, expected, _ in problems),
         remedy="correct the key or its value in the study file",
     )
+
+
+def _problem(item: ErrorDetails) -> tuple[str, str]:
+    """What is wrong and what was expected, from one error of pydantic's."""
+    location, kind, context = item["loc"], item["type"], item.get("ctx", {})
+    if kind == "extra_forbidden":
+        known = [name for model in _options(Study, location[:-1]) for name in model.model_fields]
+        return f"unknown key '{location[-1]}'", _hint(str(location[-1]), known)
+    if kind == "missing":
+        return f"missing key '{location[-1]}'", "this key to be there"
+    if kind == "union_tag_invalid":
+        tags = context["expected_tags"]
+        hint = _hint(context["tag"], tags.replace("'", "").split(", "))
+        return f"unknown {context['discriminator']} '{context['tag']}'", f"one of {tags}; {hint}"
+    expected = item["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if not location:
+        return "keys that do not go together", expected
+    return f"wrong value {item['input']!r:.80}", expected
+
+
+def _key(location: tuple[int | str, ...]) -> str:
+    """The key as it stands in the file: without the index of a model, without the tag of a source."""
+    parts = list(location)
+    if parts[:1] == ["models"] or (parts[:1] == ["source"] and len(parts) > 2):
+        del parts[1:2]
+    return "key " + ".".join(map(str, parts)) if parts else "the study as a whole"
 
 
 def _options(model: type[Config], location: tuple[int | str, ...]) -> Iterator[type[Config]]:
@@ -302,6 +350,28 @@ def _config_classes(annotation: Any) -> Iterator[type[Config]]:
         yield from _config_classes(argument)
 
 
+def _require_registered(acronyms: tuple[str, ...]) -> None:
+    from seqpricing_core.characteristics.registry import REGISTRY
+
+    for acronym in acronyms:
+        if acronym not in REGISTRY:
+            raise ValueError(f"acronyms of the registry; for '{acronym}': {_hint(acronym, REGISTRY)}")
+
+
+class _DistinctKeys(yaml.SafeLoader):
+    """YAML in which a key may stand once: the standard loader keeps the last and says nothing."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+        seen = set()
+        for key_node, _ in node.value:
+            if key_node.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"key '{key_node.value}' stands twice", problem_mark=key_node.start_mark
+                )
+            seen.add(key_node.value)
+        return super().construct_mapping(node, deep)
+
+
 def _hint(word: str, known: Any) -> str:
     close = difflib.get_close_matches(word, list(known), n=1)
-    return f"did you mean '{close[0]}'?" if close else "one of " + ", ".join(sorted(set(known)))
+    return f"did you mean '{close[0]}'?" if close else f"one of {', '.join(sorted(set(known)))}"

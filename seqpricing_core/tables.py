@@ -104,6 +104,10 @@ FACTORS = pa.DataFrameSchema(
 )
 
 
+ROW = "row"
+"""A column of this name is the row number in the source file, for messages."""
+
+
 def check_table(frame: pl.DataFrame, schema: pa.DataFrameSchema, where: str) -> pl.DataFrame:
     """Return ``frame`` with the columns of ``schema`` in order, sorted by its key.
 
@@ -121,6 +125,7 @@ def check_table(frame: pl.DataFrame, schema: pa.DataFrameSchema, where: str) -> 
             expected=f"the columns of {schema.name}: {', '.join(columns)}",
             remedy="add the column to the source, or rename it there",
         )
+    row_numbers = frame[ROW] if ROW in frame.columns else pl.int_range(len(frame), eager=True)
     frame = frame.select(columns)
     for column, declared in schema.columns.items():
         found, wanted = frame.schema[column], declared.dtype.type
@@ -134,13 +139,17 @@ def check_table(frame: pl.DataFrame, schema: pa.DataFrameSchema, where: str) -> 
     try:
         schema.validate(frame, lazy=True)
     except pa.errors.SchemaErrors as error:
-        raise _first_failures(frame, schema, where, error.failure_cases) from error
+        raise _first_failures(frame, schema, where, error.failure_cases, row_numbers) from error
     key = [column for column in ("asset_id", "period_end", "month") if column in columns]
     return frame.sort([*reversed(key), *(["available_from"] if "available_from" in columns else [])])
 
 
 def _first_failures(
-    frame: pl.DataFrame, schema: pa.DataFrameSchema, where: str, failures: pl.DataFrame
+    frame: pl.DataFrame,
+    schema: pa.DataFrameSchema,
+    where: str,
+    failures: pl.DataFrame,
+    row_numbers: pl.Series,
 ) -> InputError:
     first = failures.row(0, named=True)
     rows = (
@@ -152,7 +161,9 @@ def _first_failures(
     for index in rows.head(5):
         row = frame.row(int(index), named=True)
         at = ", ".join(f"{name} {row[name]}" for name in key)
-        shown.append(f"row {index} ({at})" + (f" {column} = {row[column]}" if column else ""))
+        shown.append(
+            f"row {row_numbers[int(index)]} ({at})" + (f" {column} = {row[column]}" if column else "")
+        )
     check = str(first["check"])
     if check == "multiple_fields_uniqueness":
         what, expected = f"duplicate ({', '.join(key)})", f"each ({', '.join(key)}) once"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -49,9 +50,14 @@ class TrainedCandidate:
     validation_loss: list[float]
 
     @property
+    def lowest_loss(self) -> float:
+        """Infinite if not even the first epoch ended with a finite loss."""
+        return min(self.validation_loss, default=math.inf)
+
+    @property
     def best_epoch(self) -> int:
-        """From 1."""
-        return int(np.argmin(self.validation_loss)) + 1
+        """From 1; 0 if there was none."""
+        return int(np.argmin(self.validation_loss)) + 1 if self.validation_loss else 0
 
 
 def candidates_of(grid: Grid) -> list[Candidate]:
@@ -81,7 +87,7 @@ def fit_network(
     Raises
     ------
     FloatingPointError
-        The validation loss of every candidate is NaN or infinite.
+        No candidate has a finite validation loss after its first epoch.
     """
     torch.set_num_threads(training.threads)
     months = (_Months(samples.train), _Months(samples.validation))
@@ -90,19 +96,22 @@ def fit_network(
         torch.manual_seed(seed)
         network = build(candidate.beta_hidden)
         trained.append(train_candidate(network, candidate, months, training, seed))
-    losses = [min(t.validation_loss) for t in trained]
-    if not np.isfinite(losses).any():
+    best = min(trained, key=lambda candidate: candidate.lowest_loss)
+    if not best.validation_loss:
         raise FloatingPointError(
-            f"the validation loss of all {len(trained)} candidates is not finite "
+            f"none of the {len(trained)} candidates has a finite validation loss "
             f"(test year {samples.window.test_year}, seed {seed})"
         )
-    best = trained[int(np.nanargmin(losses))]
     model = NetworkFactorModel(best.network.eval())
     record = {
         "seed": seed,
         "winner": asdict(best.candidate),
         "candidates": [
-            {**asdict(t.candidate), "validation_loss": min(t.validation_loss), "epoch": t.best_epoch}
+            {
+                **asdict(t.candidate),
+                "validation_loss": min(t.validation_loss, default=None),
+                "best_epoch": t.best_epoch,
+            }
             for t in trained
         ],
         "best_epoch": best.best_epoch,
@@ -121,10 +130,11 @@ def train_candidate(
 ) -> TrainedCandidate:
     """Adam on mean squared residual plus l1 (*memory*, eq. 19), in random batches of whole months.
 
-    Stops when the validation loss has not improved for ``patience`` epochs; the weights of the best
-    epoch are kept.
+    Stops when the validation loss has not improved for ``patience`` epochs, or is no longer finite;
+    the weights of the best epoch are kept.
     """
     train, validation = months
+    validation_batch = validation.gather(np.arange(len(validation.rows)), network.lookback)
     optimiser = torch.optim.Adam(network.parameters(), lr=candidate.learning_rate)
     penalised = network.penalised()
     shuffle = np.random.default_rng(seed)
@@ -136,16 +146,18 @@ def train_candidate(
         squares = 0.0
         for batch in _batches(shuffle.permutation(len(train.rows)), training.batch_months):
             optimiser.zero_grad(set_to_none=True)
-            loss = _mean_squared_residual(network, train, batch)
+            loss = _mean_squared_residual(network, *train.gather(batch, network.lookback))
             penalty = sum((p.abs().sum() for p in penalised), torch.zeros(()))
             torch.autograd.backward(loss + candidate.l1 * penalty)
             optimiser.step()
             squares += float(loss.detach()) * train.count(batch)
-        train_loss.append(squares / train.total)
         network.eval()
         with torch.inference_mode():
-            every_month = np.arange(len(validation.rows))
-            validation_loss.append(float(_mean_squared_residual(network, validation, every_month)))
+            loss_now = float(_mean_squared_residual(network, *validation_batch))
+        if not math.isfinite(loss_now):
+            break
+        train_loss.append(squares / train.total)
+        validation_loss.append(loss_now)
         best = int(np.argmin(validation_loss))
         if best == len(validation_loss) - 1:
             best_state = copy.deepcopy(network.state_dict())
@@ -180,10 +192,9 @@ class _Months:
 
 
 def _mean_squared_residual(
-    network: FactorModelNetwork, months: _Months, batch: np.ndarray[Any, Any]
+    network: FactorModelNetwork, z: Tensor, r: Tensor, month: Tensor, x: Tensor, observed: Tensor
 ) -> Tensor:
     """Mean over stock-months of (r - beta' f)^2, squared percent (*memory*, eq. 17)."""
-    z, r, month, x, observed = months.gather(batch, network.lookback)
     factors = network.factor(x, observed)
     residual = r - (network.beta(z) * factors[month]).sum(dim=1)
     return torch.mean(residual * residual)

@@ -9,8 +9,8 @@ import pandera.polars as pa
 import polars as pl
 
 from seqpricing_core.errors import InputError
-from seqpricing_core.storage import require_columns, scan_table
-from seqpricing_core.tables import FACTORS, STATEMENTS, STOCK_MONTHS, check_table
+from seqpricing_core.storage import collect_table, require_columns, scan_table
+from seqpricing_core.tables import FACTORS, ROW, STATEMENTS, STOCK_MONTHS, check_table
 
 
 @dataclass(frozen=True)
@@ -38,17 +38,38 @@ class CanonicalFiles:
 
 
 def _rows(file: Path, schema: pa.DataFrameSchema, date_column: str, year: int) -> pl.DataFrame:
-    table = require_columns(scan_table(file), schema.columns, file)
-    dates = [name for name, column in schema.columns.items() if column.dtype.type == pl.Date]
-    table = as_dates(table, dates, file)
-    numbers = {name: column.dtype.type for name, column in schema.columns.items() if name not in dates}
-    integers_and_floats = [
-        pl.col(name).cast(wanted)
-        for name, wanted in numbers.items()
-        if table.collect_schema()[name].is_numeric()
-    ]
-    rows = table.with_columns(integers_and_floats).filter(pl.col(date_column).dt.year() == year)
-    return check_table(rows.collect(), schema, str(file))
+    table = require_columns(scan_table(file), schema.columns, file).with_row_index(ROW)
+    types = {name: column.dtype.type for name, column in schema.columns.items()}
+    table = as_dates(table, [name for name, wanted in types.items() if wanted == pl.Date], file)
+    found = table.collect_schema()
+    numbers = [name for name, wanted in types.items() if wanted.is_numeric() and found[name].is_numeric()]
+    refuse_rows(table, pl.col(date_column).is_null(), date_column, "a date in every row", file)
+    for name in numbers:
+        if types[name].is_integer() and found[name].is_float():
+            whole = pl.col(name).is_finite() & (pl.col(name) % 1 == 0) & (pl.col(name).abs() < 2**53)
+            refuse_rows(table, ~whole, name, "whole numbers", file)
+    rows = table.with_columns(pl.col(name).cast(types[name]) for name in numbers)
+    return check_table(
+        collect_table(rows.filter(pl.col(date_column).dt.year() == year), file), schema, str(file)
+    )
+
+
+def refuse_rows(
+    table: pl.LazyFrame, bad: pl.Expr, column: str, expected: str, file: Path, beside: tuple[str, ...] = ()
+) -> None:
+    """Refuse the file if ``bad`` holds in any row; names the row, and what stands ``beside`` the value."""
+    rows = collect_table(table.filter(bad).select(ROW, *beside, column).head(5), file)
+    if len(rows):
+        shown = (
+            ", ".join(f"{name} {row[name]}" for name in (ROW, *beside)) + f", {column} = {row[column]}"
+            for row in rows.iter_rows(named=True)
+        )
+        raise InputError(
+            f"bad value in column '{column}'",
+            where=f"{file}: {'; '.join(shown)}",
+            expected=expected,
+            remedy="correct or drop these rows in the source file",
+        )
 
 
 def as_dates(table: pl.LazyFrame, columns: list[str], file: Path) -> pl.LazyFrame:
@@ -72,13 +93,9 @@ def as_dates(table: pl.LazyFrame, columns: list[str], file: Path) -> pl.LazyFram
                 remedy="convert the column; numbers such as 19960131 are ambiguous",
             )
         parsed = pl.col(column).str.to_date("%Y-%m-%d", strict=False)
-        bad = (
-            table.with_row_index("row")
-            .filter(parsed.is_null() & pl.col(column).is_not_null())
-            .select("row", column)
-            .head(5)
-            .collect()
-        )
+        indexed = table if ROW in schema else table.with_row_index(ROW)
+        unread = indexed.filter(parsed.is_null() & pl.col(column).is_not_null())
+        bad = collect_table(unread.select(ROW, column).head(5), file)
         if len(bad):
             raise InputError(
                 f"column '{column}' mixes dates with other text",

@@ -23,10 +23,10 @@ from pathlib import Path
 import polars as pl
 
 from seqpricing_core.errors import InputError
-from seqpricing_core.sources.canonical_files import as_dates
-from seqpricing_core.storage import require_columns, scan_table
+from seqpricing_core.sources.canonical_files import as_dates, refuse_rows
+from seqpricing_core.storage import collect_table, require_columns, scan_table
 from seqpricing_core.study import PublicFilesSource
-from seqpricing_core.tables import FACTORS, STATEMENTS, STOCK_MONTHS, check_table
+from seqpricing_core.tables import FACTORS, ROW, STATEMENTS, STOCK_MONTHS, check_table
 
 PRICE_COLUMNS = (
     "ticker", "Date", "High", "Close", "Volume", "n_days", "n_zero_volume_days",
@@ -72,7 +72,7 @@ def ticker_of(asset_id: int) -> str:
 
 @dataclass(frozen=True)
 class PublicFiles:
-    """Reads the files a study names; what is dropped and why is in `dropped`."""
+    """Reads the files a study names; each method says what it drops and why."""
 
     source: PublicFilesSource
 
@@ -87,7 +87,8 @@ class PublicFiles:
     def stock_months(self, year: int) -> pl.DataFrame:
         """Returns from adjusted closes of consecutive months; market equity as `_market_equity` says.
 
-        Dropped: closes that are not positive; returns above ``maximum_monthly_return`` (bad ticks);
+        Dropped: months whose close is missing or not positive; months with a return above
+        ``maximum_monthly_return`` (bad ticks), and the return of the way back. Without market equity:
         months outside the index, where membership is given.
         """
         return self._stock_months.filter(pl.col("month").dt.year() == year)
@@ -103,45 +104,56 @@ class PublicFiles:
             risk_free=pl.col("RF").cast(pl.Float64),
             market_excess=pl.col("Mkt-RF").cast(pl.Float64),
         )
-        return check_table(rows.collect(), FACTORS, str(file))
+        return check_table(collect_table(rows, file), FACTORS, str(file))
 
     @cached_property
     def _stock_months(self) -> pl.DataFrame:
         file = self.source.prices
-        table = as_dates(require_columns(scan_table(file), PRICE_COLUMNS, file), ["Date"], file)
-        wanted = self._prices_with_statements(table)
-        previous = pl.col("Close").shift(1).over("ticker", order_by="month")
-        consecutive = pl.col("month").shift(1).over("ticker", order_by="month") == (
-            pl.col("month").dt.offset_by("-1mo").dt.month_end()
+        table = require_columns(scan_table(file), PRICE_COLUMNS, file).with_row_index(ROW)
+        table = as_dates(table, ["Date"], file)
+        infinite = ~pl.col("Close").is_finite()
+        refuse_rows(table, infinite, "Close", "a finite price", file, beside=("ticker", "Date"))
+        prices = self._with_returns(self._prices_with_statements(table))
+        rows = prices.join(self._market_equity(prices), on=["asset_id", "month"], how="left").select(
+            ROW,
+            "asset_id",
+            "month",
+            "ret",
+            "market_equity",
+            price="Close",
+            high="High",
+            dollar_volume=pl.col("Close") * pl.col("Volume"),
+            trading_days=pl.col("n_days").cast(pl.Int32),
+            zero_volume_days=pl.col("n_zero_volume_days").cast(pl.Int32),
+            sum_squared_daily_returns=pl.col("sum_sq_daily_ret").cast(pl.Float64),
+            maximum_daily_return=pl.col("max_daily_ret").cast(pl.Float64),
         )
-        prices = (
-            wanted.filter(pl.col("Close") > 0)
+        return check_table(self._members_only(collect_table(rows, file)), STOCK_MONTHS, str(file))
+
+    def _with_returns(self, prices: pl.LazyFrame) -> pl.LazyFrame:
+        """Returns of consecutive months; a bad tick is dropped, and the way back from it is no return."""
+
+        def before(column: str) -> pl.Expr:
+            return pl.col(column).shift(1).over("ticker", order_by="month")
+
+        most = self.source.maximum_monthly_return
+        last_month = pl.col("month").dt.offset_by("-1mo").dt.month_end()
+        return (
+            prices.filter(pl.col("Close") > 0)
             .with_columns(pl.col("Close", "High").cast(pl.Float64))
-            .with_columns(pl.when(consecutive).then(pl.col("Close") / previous - 1).alias("ret"))
-        )
-        equity = self._market_equity(prices)
-        rows = (
-            prices.join(equity, on=["asset_id", "month"], how="left")
-            .filter(pl.col("ret").is_null() | (pl.col("ret") <= self.source.maximum_monthly_return))
-            .select(
-                "asset_id",
-                "month",
-                "ret",
-                "market_equity",
-                price="Close",
-                high="High",
-                dollar_volume=pl.col("Close") * pl.col("Volume"),
-                trading_days=pl.col("n_days").cast(pl.Int32),
-                zero_volume_days=pl.col("n_zero_volume_days").cast(pl.Int32),
-                sum_squared_daily_returns=pl.col("sum_sq_daily_ret").cast(pl.Float64),
-                maximum_daily_return=pl.col("max_daily_ret").cast(pl.Float64),
+            .with_columns(
+                ret=pl.when(before("month") == last_month).then(pl.col("Close") / before("Close") - 1)
             )
+            .with_columns(bad_tick=(pl.col("ret") > most).fill_null(value=False))
+            .with_columns(way_back=before("bad_tick") & (pl.col("ret") < 1 / (1 + most) - 1))
+            .with_columns(ret=pl.when(~pl.col("way_back").fill_null(value=False)).then(pl.col("ret")))
+            .filter(~pl.col("bad_tick"))
         )
-        return check_table(self._members_only(rows.collect()), STOCK_MONTHS, str(file))
 
     def _prices_with_statements(self, table: pl.LazyFrame) -> pl.LazyFrame:
         """Prices of tickers that have statements: without them there is no market equity."""
-        tickers = table.select(pl.col("ticker").cast(pl.String)).unique().collect()
+        distinct = table.select(pl.col("ticker").cast(pl.String)).unique()
+        tickers = collect_table(distinct, self.source.prices)
         ids = tickers.with_columns(_asset_ids(tickers["ticker"], self.source.prices))
         known = ids.join(self._statements.select("asset_id").unique(), on="asset_id", how="semi")
         return table.with_columns(
@@ -180,9 +192,10 @@ class PublicFiles:
         file = self.source.statements
         columns = ("ticker", "Quarter end", "Price", *STATEMENT_COLUMNS)
         table = require_columns(scan_table(file), columns, file)
-        rows = as_dates(table, ["Quarter end"], file).collect()
+        rows = collect_table(as_dates(table.with_row_index(ROW), ["Quarter end"], file), file)
         lag = f"{self.source.reporting_lag_months}mo"
         return rows.select(
+            ROW,
             _asset_ids(rows["ticker"], file),
             pl.col("Quarter end").alias("period_end"),
             # No filing date in the file: public this many months after the quarter (METHODS, 0).
@@ -216,7 +229,7 @@ class PublicFiles:
         if file is None:
             return rows
         table = require_columns(scan_table(file), ("ticker", "start_date", "end_date"), file)
-        intervals = as_dates(table, ["start_date", "end_date"], file).collect()
+        intervals = collect_table(as_dates(table, ["start_date", "end_date"], file), file)
         inside = (
             rows.select("asset_id", "month")
             .join(intervals.with_columns(_asset_ids(intervals["ticker"], file)), on="asset_id")

@@ -28,12 +28,14 @@ def panel_assets(project: Project, years: Years) -> list[dg.AssetsDefinition]:
             "statements": dg.AssetIn(["raw", "statements"], partition_mapping=years.history),
         },
         io_manager_key="table",
-        code_version=code_version("characteristics", settings={"acronyms": study.acronyms}),
+        code_version=code_version("characteristics", settings={"acronyms": study.computed_characteristics}),
     )
     def characteristics(
         context: dg.AssetExecutionContext, stock_months: pl.DataFrame, statements: pl.DataFrame
     ) -> dg.MaterializeResult[Encoded]:
-        table = compute_characteristics(stock_months, statements, int(context.partition_key), study.acronyms)
+        table = compute_characteristics(
+            stock_months, statements, int(context.partition_key), study.computed_characteristics
+        )
         return stored(table, **table_metadata(table))
 
     @dg.asset(
