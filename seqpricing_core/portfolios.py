@@ -53,12 +53,13 @@ def assign_quantiles(predictions: pl.DataFrame, quantiles: int) -> pl.DataFrame:
 def compute_holdings(assigned: pl.DataFrame, weighting: str) -> pl.DataFrame:
     """Weights within each quantile portfolio: they sum to one per model, month and quantile.
 
-    ``value`` weights are market equity of t-1; a stock without it is left out.
+    ``value`` weights are market equity of t-1; a stock without it is left out. A stock that was sorted
+    at t-1 and then has no return in t counts as if it had earned what the rest of its portfolio did.
     """
     size = pl.col("market_equity") if weighting == "value" else pl.lit(1.0)
     return (
         assigned.with_columns(size.alias("size"))
-        .filter(pl.col("size").is_finite() & (pl.col("size") > 0))
+        .filter(pl.col("size").is_finite() & (pl.col("size") > 0), pl.col("excess_return").is_not_null())
         .with_columns(
             (pl.col("size") / pl.col("size").sum().over(*MODEL, "month", "quantile")).alias("weight")
         )

@@ -31,8 +31,8 @@ def predict_test_year(fitted: FittedFamily, test: Sample) -> pl.DataFrame:
     Returns
     -------
     DataFrame
-        `KEYS`, ``expected_return``, ``fitted_return``, ``excess_return`` (decimal), ``market_equity``
-        (USD, end of t-1); sorted by K, month, asset.
+        `KEYS`, ``expected_return``, ``fitted_return``, ``excess_return`` (decimal; null for a stock
+        without a return in t), ``market_equity`` (USD, end of t-1); sorted by K, month, asset.
     """
     return pl.concat(
         _predictions_frame(
@@ -61,7 +61,11 @@ def _predict(model: LatentFactorModel, history: FactorHistory, test: Sample) -> 
 
 
 def oracle_predictions(truth: pl.DataFrame, panel: Panel) -> pl.DataFrame:
-    """What the maker of a simulated market would have predicted: the ceiling of every score."""
+    """What the maker of a simulated market would have predicted: the ceiling of every score.
+
+    For the stocks that have a return; of one that left there is no truth.
+    """
+    panel = panel.with_returns()
     rows = pl.DataFrame({"month": panel.month_of_row.astype("datetime64[D]"), "asset_id": panel.asset_id})
     true = rows.with_columns(pl.col("month").cast(pl.Date).dt.month_end()).join(
         truth, on=["month", "asset_id"], how="left", maintain_order="left"
@@ -88,12 +92,16 @@ def _predictions_frame(
         pl.lit(family).alias("family"),
         pl.lit(factors, dtype=pl.Int32).alias("number_of_factors"),
         pl.col("month").cast(pl.Date).dt.month_end(),
-        pl.exclude("month"),
+        pl.col("asset_id", "expected_return", "fitted_return"),
+        pl.col("excess_return").fill_nan(None),
+        pl.col("market_equity"),
     )
 
 
 def predict_managed_portfolios(predictions: pl.DataFrame, panel: Panel, *, constant: bool) -> pl.DataFrame:
     """Predictions of stocks carried to the managed portfolios: (Z'Z)^-1 Z' of each column.
+
+    Over the stocks that have a return, as x_t itself.
 
     Returns
     -------
@@ -104,7 +112,9 @@ def predict_managed_portfolios(predictions: pl.DataFrame, panel: Panel, *, const
     columns = ("expected_return", "fitted_return", "excess_return")
     names = [*panel.characteristic_names, *(["constant"] if constant else [])]
     parts = []
-    for (family, factors), group in predictions.group_by("family", "number_of_factors", maintain_order=True):
+    panel = panel.with_returns()
+    held = predictions.filter(pl.col("excess_return").is_not_null())
+    for (family, factors), group in held.group_by("family", "number_of_factors", maintain_order=True):
         if not np.array_equal(group["asset_id"].to_numpy(), panel.asset_id):
             raise ValueError(f"predictions of {family}, K = {factors} are not the rows of the panel")
         values = group.select(columns).to_numpy()

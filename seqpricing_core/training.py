@@ -171,7 +171,7 @@ class _Months:
     """A sample as tensors: z and r (percent) of all rows, the rows of each month, x up to each month."""
 
     def __init__(self, sample: Sample) -> None:
-        panel = sample.panel
+        panel = sample.panel.with_returns()
         self.z = torch.tensor(panel.characteristics)
         self.r = torch.tensor((panel.excess_return * PERCENT).astype(np.float32))
         self.rows = [panel.rows(t) for t in range(len(sample))]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
+import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 
@@ -41,7 +42,8 @@ def panel_metadata(panel: Panel) -> dict[str, Any]:
         "characteristics": len(panel.characteristic_names),
         "first_month": str(panel.months[0]),
         "last_month": str(panel.months[-1]),
-        "mean_excess_return": float(panel.excess_return.mean()),
+        "without_return": len(panel) - len(panel.with_returns()),
+        "mean_excess_return": float(np.nanmean(panel.excess_return)),
     }
 
 

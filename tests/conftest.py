@@ -87,9 +87,7 @@ class Steps:
         """Every family, fitted on the window of the first test year."""
         samples = self.samples(self.study.test_years[0])
         return {
-            config.family: fit_family(
-                config, self.study.number_of_factors, samples, self.study.training
-            )
+            config.family: fit_family(config, self.study.number_of_factors, samples, self.study.training)
             for config in self.study.models
         }
 
@@ -139,9 +137,7 @@ def small(make_study: Callable[..., Study], tmp_path_factory: pytest.TempPathFac
         )
     for year in sample_years:
         known = pl.concat([steps.characteristics[year - 1], steps.characteristics[year]])
-        steps.panels[year] = build_panel(
-            known, steps.stock_months[year], source.factors(year), year, study
-        )
+        steps.panels[year] = build_panel(known, steps.stock_months[year], source.factors(year), year, study)
         steps.managed[year] = compute_managed_portfolios(steps.panels[year])
     return steps
 

@@ -11,9 +11,9 @@ from seqpricing_core.characteristics.statements import BALANCE_ITEMS, FLOW_ITEMS
 
 HISTORY_YEARS = 3
 """Calendar years of raw tables before year y that the characteristics of year y may reach:
-36 months of returns (mom_36); the 8th newest quarter of a statement that is still fresh."""
+36 months of returns (mom_36); the 8th newest quarter of a statement that is still fresh, 12 quarters ago."""
 
-MAXIMUM_AGE_QUARTERS = 6
+MAXIMUM_AGE_QUARTERS = 5
 """A statement whose quarter ended longer ago says nothing any more."""
 
 

@@ -34,7 +34,7 @@ def _momentum(months: int, before: int) -> pl.Expr:
     return _rolling(pl.col("ret").log1p(), months, before).exp() - 1
 
 
-_turnover = pl.col("dollar_volume") / pl.col("market_equity")
+_turnover = pl.col("dollar_volume") / pl.when(pl.col("market_equity") > 0).then(pl.col("market_equity"))
 _amihud = pl.col("ret").abs() / (pl.col("dollar_volume") / 1e6)
 
 MARKET: dict[str, Entry] = {

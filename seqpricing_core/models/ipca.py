@@ -34,8 +34,9 @@ class InstrumentedModel:
         return loadings
 
     def latent_factors(self, known: MonthKnown, outcome: MonthOutcome) -> Float64:
-        """(K,) cross-sectional regression of r_t on Z_t-1 Gamma."""
-        solution = np.linalg.lstsq(self.factor_loadings(known), outcome.excess_return)[0]
+        """(K,) cross-sectional regression of r_t on Z_t-1 Gamma, over the stocks that have a return."""
+        there = ~np.isnan(outcome.excess_return)
+        solution = np.linalg.lstsq(self.factor_loadings(known)[there], outcome.excess_return[there])[0]
         return solution.astype(np.float64)
 
     def state(self) -> dict[str, np.ndarray[Any, Any]]:

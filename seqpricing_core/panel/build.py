@@ -20,7 +20,7 @@ def build_panel(
     """The stock-months of ``year``: z known at the end of t-1 beside the excess return of t.
 
     **Timing.** Universe, medians and ranks are those of month t-1 and never look at t. Only then are
-    the returns of t joined; a stock without one leaves the month, the ranks of the others stay.
+    the returns of t joined; a stock without one keeps its row, with NaN.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def build_panel(
     Raises
     ------
     InputError
-        A month of the sample has no stock, or no risk-free rate.
+        A month of the sample has no stock with a return, or no risk-free rate.
     """
     names, universe = study.acronyms, study.universe
     first, last = study.sample.first_month, study.sample.last_month
@@ -45,11 +45,12 @@ def build_panel(
         .filter(pl.col("month").dt.strftime("%Y-%m").is_between(pl.lit(first), pl.lit(last or "9999-12")))
     )
     _require_risk_free(returns)
-    rows = known.join(
-        returns.select("asset_id", "month", excess_return=pl.col("ret") - pl.col("risk_free")),
-        on=["asset_id", "month"],
-        how="inner",
-    ).sort("month", "asset_id")
+    outcome = returns.select("asset_id", "month", excess_return=pl.col("ret") - pl.col("risk_free"))
+    rows = (
+        known.join(outcome, on=["asset_id", "month"], how="left")
+        .filter(pl.col("excess_return").is_not_null().any().over("month"))
+        .sort("month", "asset_id")
+    )
     _require_months(rows, year, first, last)
     return _to_panel(rows, names)
 
@@ -110,6 +111,6 @@ def _to_panel(rows: pl.DataFrame, names: tuple[str, ...]) -> Panel:
         offsets=np.append(first_rows, len(rows)).astype(np.int64),
         asset_id=rows["asset_id"].to_numpy(),
         characteristics=np.ascontiguousarray(rows.select(names).to_numpy()),
-        excess_return=rows["excess_return"].to_numpy(),
+        excess_return=rows["excess_return"].fill_null(float("nan")).to_numpy(),
         market_equity=rows["market_equity"].fill_null(float("nan")).to_numpy(),
     )

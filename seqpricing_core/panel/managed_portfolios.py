@@ -81,8 +81,10 @@ def with_constant(characteristics: Float32, *, constant: bool) -> Float64:
 def compute_managed_portfolios(panel: Panel, *, constant: bool = True) -> ManagedPortfolios:
     """x_t = (Z'Z)^-1 Z' r_t for every month of the panel.
 
-    **Timing.** Z is known at the end of t-1, r_t is not: x_t belongs to the outcome of month t.
+    Stocks without a return in t are left out. **Timing.** Z is known at the end of t-1, r_t is not:
+    x_t belongs to the outcome of month t.
     """
+    panel = panel.with_returns()
     months, q = len(panel.months), panel.characteristics.shape[1] + int(constant)
     gram, cross, x = np.empty((months, q, q)), np.empty((months, q)), np.empty((months, q))
     condition_number = np.empty(months)

@@ -51,20 +51,25 @@ class MonthOutcome:
 
     month: np.datetime64
     excess_return: Float64
-    """(N,) r_t, decimal, in excess of the risk-free rate."""
+    """(N,) r_t, decimal, in excess of the risk-free rate; NaN for a stock that left."""
     managed_portfolios: Float64
     """(P+1,) x_t = (Z'Z)^-1 Z' r_t."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Stock-months, sorted by month, then asset. Row (i, t) holds z_i,t-1 and r_it."""
+    """Stock-months, sorted by month, then asset. Row (i, t) holds z_i,t-1 and r_it.
+
+    Its rows are the stocks known at the end of t-1, whether or not they then have a return: who leaves in
+    month t is itself an outcome, and must not decide what a forecast is made for. Estimation and scores use
+    `with_returns`.
+    """
 
     suffix: ClassVar[str] = "arrow"
 
     characteristic_names: tuple[str, ...]
     months: Months
-    """(T,) the months t, ascending; every one has at least one stock."""
+    """(T,) the months t, ascending; in every one at least one stock has a return."""
     offsets: Int64
     """(T+1,) rows of month t are offsets[t]:offsets[t+1]."""
     asset_id: Int64
@@ -72,7 +77,7 @@ class Panel:
     characteristics: Float32
     """(n, P)"""
     excess_return: Float64
-    """(n,) decimal"""
+    """(n,) decimal; NaN for a stock without a return in t."""
     market_equity: Float64
     """(n,) USD at the end of t-1"""
 
@@ -88,6 +93,21 @@ class Panel:
         """(n,)"""
         months: Months = np.repeat(self.months, np.diff(self.offsets))
         return months
+
+    def with_returns(self) -> Panel:
+        """The stock-months that have a return; itself if all have."""
+        keep = ~np.isnan(self.excess_return)
+        if keep.all():
+            return self
+        return Panel(
+            characteristic_names=self.characteristic_names,
+            months=self.months,
+            offsets=np.concatenate([[0], np.cumsum(keep)])[self.offsets],
+            asset_id=self.asset_id[keep],
+            characteristics=self.characteristics[keep],
+            excess_return=self.excess_return[keep],
+            market_equity=self.market_equity[keep],
+        )
 
     def between(self, first_year: int, last_year: int) -> Panel:
         """The months of whole years, without a copy."""

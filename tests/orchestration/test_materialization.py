@@ -84,15 +84,15 @@ def test_a_missing_year_is_named(finished: Project, study_file) -> None:
         file.write_bytes(kept)
 
 
-@pytest.mark.parametrize("fault", ["rank", "nan", "twice"])
+@pytest.mark.parametrize("fault", ["rank", "infinite", "twice"])
 def test_the_panel_check_catches_what_it_is_for(small, fault: str) -> None:
     panel = small.panels[2003]
     assert panel_problems(panel) == []
     z, r, ids = panel.characteristics.copy(), panel.excess_return.copy(), panel.asset_id.copy()
     if fault == "rank":
         z[5, 2] = 1.0
-    elif fault == "nan":
-        r[7] = np.nan
+    elif fault == "infinite":
+        r[7] = np.inf
     else:
         ids[1] = ids[0]
     broken = type(panel)(
