@@ -149,6 +149,18 @@ class TestValues:
         )
         assert rows.filter(~mine).equals(clean.filter(~mine))
 
+    def test_a_jump_that_stays_costs_one_month(self, public_source, prices, row):
+        """A price that jumps above the limit and stays there: the jump goes, what follows is kept."""
+        jump = (pl.col("ticker") == "brk-b") & (pl.col("Date") >= JULY)
+        risen = prices.with_columns(
+            pl.when(jump).then(pl.col("Close") * 10).otherwise(pl.col("Close")).alias("Close")
+        )
+        mine = pl.col("asset_id") == asset_id_of("brk-b")
+        clean = public_source().stock_months(1999).filter(mine, pl.col("month") != JULY)
+        rows = public_source(prices=risen).stock_months(1999).filter(mine)
+        assert rows["month"].to_list() == clean["month"].to_list()
+        assert rows["ret"].to_list() == pytest.approx(clean["ret"].to_list())
+
     def test_a_crash_is_no_bad_tick(self, public_source, prices, row):
         """A stock that loses 95% and stays there did lose 95%."""
         crash = (pl.col("ticker") == "brk-b") & (pl.col("Date") >= JULY)

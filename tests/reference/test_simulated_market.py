@@ -89,6 +89,25 @@ class TestTruth:
             seen.add(fits.index(True))
         assert seen == {0, 1}
 
+    def test_factors_are_what_the_premia_say(self, tmp_path):
+        """A century of months: in bull and in bear markets the factors' means are mu, within 4 errors."""
+        source = SimulatedSource(kind="simulated", seed=4, stocks=20)
+        write_simulated_market(source, 1900, 2009, tmp_path)
+        truth = pl.read_parquet(tmp_path / "truth.parquet")
+        stay, go = REGIME_STAY, 1 - REGIME_STAY
+        bull, bear = stay * FACTOR_MEAN[0] + go * FACTOR_MEAN[1], go * FACTOR_MEAN[0] + stay * FACTOR_MEAN[1]
+        factors = {"bull": [], "bear": []}
+        for _, rows in truth.group_by("month", maintain_order=True):
+            beta = rows.select("beta_1", "beta_2", "beta_3").to_numpy()
+            regime = "bull" if np.allclose(rows["expected_return"], beta @ bull, atol=1e-12) else "bear"
+            factors[regime].append(rows.select("factor_1", "factor_2", "factor_3").row(0))
+        for regime, mu in (("bull", bull), ("bear", bear)):
+            sample = np.array(factors[regime])
+            assert len(sample) > 300
+            error = sample.std(axis=0) / math.sqrt(len(sample))
+            assert (error < 0.004).all()
+            assert (np.abs(sample.mean(axis=0) - mu) < 4 * error).all()
+
     def test_returns_scatter_around_what_is_fitted(self, market):
         """R - rf - beta' f: mean near zero, and total R2 of the truth in the 15-45% of METHODS, 9."""
         tables = market[1]

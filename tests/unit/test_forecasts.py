@@ -45,6 +45,11 @@ class TestFactorHistory:
         with pytest.raises(ValueError, match="no month"):
             FactorHistory(np.array([], dtype="datetime64[M]"), np.empty((0, 2))).risk_premia(month("2000-01"))
 
+    def test_the_mean_forgets_nothing(self):
+        """Forty years of months weigh the same: the first as much as the last."""
+        held = history("1960-01", *([float(n)] for n in range(480)))
+        np.testing.assert_allclose(held.risk_premia(month("2000-01")), [479 / 2])
+
     def test_extended_leaves_the_shorter_one_as_it_was(self):
         before = history("2000-01", [0.01], [0.03])
         after = before.extended(month("2000-03"), np.array([0.05]))

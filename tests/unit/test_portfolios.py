@@ -117,6 +117,19 @@ class TestWeights:
         assert self.weights("value", rows) == {2: 1.0, 3: 0.5, 4: 0.5}
         assert self.weights("equal", rows) == {1: 0.5, 2: 0.5, 3: 0.5, 4: 0.5}
 
+    def test_a_stock_that_has_no_return_was_sorted_all_the_same(self):
+        """It had its place in the sort; what it would have earned is what the rest of its portfolio did."""
+        rows = [*self.ROWS[:2], (*self.ROWS[2][:3], None, 50.0), self.ROWS[3]]
+        table = predictions(rows)
+        assert quantile_of(assign_quantiles(table, 2)) == {1: 1, 2: 1, 3: 2, 4: 2}
+        for weighting in ("equal", "value"):
+            assert self.weights(weighting, rows) == pytest.approx(
+                {1: 0.75, 2: 0.25, 4: 1.0} if weighting == "value" else {1: 0.5, 2: 0.5, 4: 1.0}
+            )
+            holdings = compute_holdings(assign_quantiles(table, 2), weighting)
+            top = compute_quantile_returns(holdings).filter(pl.col("quantile") == 2)
+            assert top["return"].to_list() == [0.1]
+
 
 @pytest.fixture
 def three_months():
