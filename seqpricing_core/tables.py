@@ -172,7 +172,7 @@ def _first_failures(
     elif check == "field_uniqueness":
         what, expected = f"duplicate value in column '{column}'", "each value once"
     else:
-        what, expected = f"bad value in column '{column or schema.name}'", check
+        what, expected = (f"bad value in column '{column}'" if column else "bad rows"), check
     return InputError(
         f"{what} of {schema.name} ({rows.len()} row{'s' if rows.len() != 1 else ''})",
         where=f"{where}: " + ("; ".join(shown) or str(first["failure_case"])),

@@ -11,7 +11,8 @@ Three files (parquet or CSV), as they circulate on public repositories:
   end_date``): a stock then counts only while it was a member.
 
 These price files hold mostly firms that were alive when they were made: an average return read from
-them is not a finding (survivorship).
+them is not a finding (survivorship). Closes are adjusted for dividends paid later, and with them the level of
+dollar volume: a mild look-ahead of the files, which no adapter can undo.
 """
 
 from __future__ import annotations
