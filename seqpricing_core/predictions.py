@@ -15,7 +15,6 @@ from seqpricing_core.models.latent_factor_model import (
 from seqpricing_core.panel.managed_portfolios import solve_gram, with_constant
 from seqpricing_core.panel.panel import Float64, Panel, Sample
 
-KEYS = ("family", "number_of_factors", "month", "asset_id")
 ORACLE_FACTORS = 3
 """The simulated market has three true factors."""
 
@@ -31,8 +30,9 @@ def predict_test_year(fitted: FittedFamily, test: Sample) -> pl.DataFrame:
     Returns
     -------
     DataFrame
-        `KEYS`, ``expected_return``, ``fitted_return``, ``excess_return`` (decimal; null for a stock
-        without a return in t), ``market_equity`` (USD, end of t-1); sorted by K, month, asset.
+        ``family``, ``number_of_factors``, ``month``, ``asset_id``, ``expected_return``, ``fitted_return``,
+        ``excess_return`` (decimal; null for a stock without a return in t), ``market_equity`` (USD, end
+        of t-1); sorted by K, month, asset.
     """
     return pl.concat(
         _predictions_frame(
