@@ -1,5 +1,8 @@
 """Portfolios, scores and the report, over all test years."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import dagster as dg
 import polars as pl
 
@@ -24,13 +27,38 @@ from seqpricing_dagster.project import Project, code_version
 R2_KEYS = ("family", "number_of_factors", "year")
 
 
+@dataclass(frozen=True)
+class StockPredictions:
+    """The predictions assets of every family: how an asset asks for them, and their rows as one table."""
+
+    families: tuple[str, ...]
+
+    @property
+    def ins(self) -> dict[str, dg.AssetIn]:
+        """By family; without partitions of its own an asset gets every test year."""
+        return {f: dg.AssetIn(["predictions", f, f"{f}_predictions"]) for f in self.families}
+
+    def stack(self, tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+        """The families below each other, in the order of the study."""
+        return pl.concat(tables[family] for family in self.families)
+
+
 def evaluation_assets(project: Project, years: Years) -> list[dg.AssetsDefinition]:
     """Everything that reads predictions, whoever made them."""
+    stocks = StockPredictions(predicting_families(project))
+    return [
+        _managed_portfolio_predictions(project, years, stocks),
+        _portfolio_returns(project, stocks),
+        _performance(stocks),
+        _report(project, stocks),
+    ]
+
+
+def _managed_portfolio_predictions(
+    project: Project, years: Years, stocks: StockPredictions
+) -> dg.AssetsDefinition:
     study = project.study
-    families = predicting_families(project)
     constant = study.panel.managed_portfolio_constant
-    predictions_keys = {f: dg.AssetKey(["predictions", f, f"{f}_predictions"]) for f in families}
-    every_year = {f: dg.AssetIn(key) for f, key in predictions_keys.items()}
 
     @dg.asset(
         key=["predictions", "managed_portfolio_predictions"],
@@ -38,31 +66,35 @@ def evaluation_assets(project: Project, years: Years) -> list[dg.AssetsDefinitio
         kinds={"arrow"},
         description="The predictions of all families carried to the managed portfolios x_t.",
         partitions_def=years.test,
-        ins={"panel": dg.AssetIn(["panel", "panel"], partition_mapping=years.same_year), **every_year},
+        ins={"panel": dg.AssetIn(["panel", "panel"], partition_mapping=years.same_year), **stocks.ins},
         io_manager_key="table",
         code_version=code_version("predictions.py", "panel/managed_portfolios.py", settings=study.panel),
     )
     def managed_portfolio_predictions(
         panel: Panel, **predictions: pl.DataFrame
     ) -> dg.MaterializeResult[Encoded]:
-        stocks = pl.concat(predictions[family] for family in families)
-        table = predict_managed_portfolios(stocks, panel, constant=constant)
+        table = predict_managed_portfolios(stocks.stack(predictions), panel, constant=constant)
         return stored(table, **table_metadata(table))
+
+    return managed_portfolio_predictions
+
+
+def _portfolio_returns(project: Project, stocks: StockPredictions) -> dg.AssetsDefinition:
+    study = project.study
 
     @dg.asset(
         key=["evaluation", "portfolio_returns"],
         group_name="evaluation",
         kinds={"arrow"},
         description="Decile, long-short and long-only portfolios sorted on expected returns.",
-        ins=every_year,
+        ins=stocks.ins,
         io_manager_key="table",
         code_version=code_version(
             "portfolios.py", settings={"portfolios": study.portfolios, "costs": study.costs}
         ),
     )
     def portfolio_returns(**predictions: pl.DataFrame) -> dg.MaterializeResult[Encoded]:
-        stocks = pl.concat(predictions[family] for family in families)
-        table = compute_portfolio_returns(stocks, study.portfolios, study.costs)
+        table = compute_portfolio_returns(stocks.stack(predictions), study.portfolios, study.costs)
         k, weights = max(study.number_of_factors), study.portfolios.weights[0]
         return stored(
             table,
@@ -71,6 +103,10 @@ def evaluation_assets(project: Project, years: Years) -> list[dg.AssetsDefinitio
             quantile_returns=plot_metadata(quantile_returns_figure(table, k, weights)),
         )
 
+    return portfolio_returns
+
+
+def _performance(stocks: StockPredictions) -> dg.AssetsDefinition:
     @dg.asset(
         key=["evaluation", "performance"],
         group_name="evaluation",
@@ -79,7 +115,7 @@ def evaluation_assets(project: Project, years: Years) -> list[dg.AssetsDefinitio
         ins={
             "managed": dg.AssetIn(["predictions", "managed_portfolio_predictions"]),
             "portfolio_returns": dg.AssetIn(["evaluation", "portfolio_returns"]),
-            **every_year,
+            **stocks.ins,
         },
         io_manager_key="table",
         code_version=code_version("evaluation"),
@@ -87,9 +123,14 @@ def evaluation_assets(project: Project, years: Years) -> list[dg.AssetsDefinitio
     def performance(
         managed: pl.DataFrame, portfolio_returns: pl.DataFrame, **predictions: pl.DataFrame
     ) -> dg.MaterializeResult[Encoded]:
-        stocks = pl.concat(predictions[family] for family in families)
-        table = compute_performance(stocks, managed, portfolio_returns)
+        table = compute_performance(stocks.stack(predictions), managed, portfolio_returns)
         return stored(table, **table_metadata(table), scores=dg.MetadataValue.md(_scores(table)))
+
+    return performance
+
+
+def _report(project: Project, stocks: StockPredictions) -> dg.AssetsDefinition:
+    study = project.study
 
     @dg.asset(
         key=["evaluation", "report"],
@@ -100,7 +141,7 @@ def evaluation_assets(project: Project, years: Years) -> list[dg.AssetsDefinitio
             "performance": dg.AssetIn(["evaluation", "performance"]),
             "portfolio_returns": dg.AssetIn(["evaluation", "portfolio_returns"]),
             "managed": dg.AssetIn(["panel", "managed_portfolios"]),
-            **every_year,
+            **stocks.ins,
         },
         io_manager_key="report",
         code_version=code_version("report", settings=study),
@@ -112,8 +153,7 @@ def evaluation_assets(project: Project, years: Years) -> list[dg.AssetsDefinitio
         managed: ManagedPortfolios,
         **predictions: pl.DataFrame,
     ) -> dg.MaterializeResult[Encoded]:
-        stocks = pl.concat(predictions[family] for family in families)
-        by_year = stocks.with_columns(year=pl.col("month").dt.year())
+        by_year = stocks.stack(predictions).with_columns(year=pl.col("month").dt.year())
         page = render_report(
             study,
             ReportInputs(
@@ -126,7 +166,7 @@ def evaluation_assets(project: Project, years: Years) -> list[dg.AssetsDefinitio
         )
         return stored(page, page=dg.MetadataValue.path(project.report_file))
 
-    return [managed_portfolio_predictions, portfolio_returns, performance, report]
+    return report
 
 
 def _scores(performance: pl.DataFrame) -> str:
