@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 
 from seqpricing_core.models.family import FittedFamily
-from seqpricing_core.models.latent_factor_model import (
-    FactorHistory,
-    LatentFactorModel,
+from seqpricing_core.models.factor_model import (
+    FittedForecaster,
+    FittedModel,
     expected_returns,
     fitted_returns,
 )
@@ -22,42 +22,45 @@ ORACLE_FACTORS = 3
 def predict_test_year(fitted: FittedFamily, test: Sample) -> pl.DataFrame:
     """Expected and fitted excess returns of every stock-month of the test year, for every K.
 
-    **Timing.** ``expected_return`` of month t comes from what was known at the end of t-1: loadings from
-    z_t-1, risk premia from the factors of estimation and test months before t. ``fitted_return`` uses
+    **Timing.** ``expected_return`` of month t comes from what was known at the end of t-1: z_t-1, and risk
+    premia from the factors of estimation and test months before t. ``fitted_return`` uses
     f_t as well; it explains, it does not forecast. An ensemble averages returns over its
     members, never loadings: each fit has its own rotation.
 
     Returns
     -------
     DataFrame
-        ``family``, ``number_of_factors``, ``month``, ``asset_id``, ``expected_return``, ``fitted_return``,
-        ``excess_return`` (decimal; null for a stock without a return in t), ``market_equity`` (USD, end
-        of t-1); sorted by K, month, asset.
+        ``family``, ``number_of_factors`` (0 for a forecaster), ``month``, ``asset_id``, ``expected_return``,
+        ``fitted_return`` (null for a forecaster), ``excess_return`` (decimal; null for a stock without a
+        return in t), ``market_equity`` (USD, end of t-1); sorted by K, month, asset.
     """
     return pl.concat(
         _predictions_frame(
             fitted.config.family,
             factors,
             test.panel,
-            *np.mean([_predict(m.model, m.history, test) for m in members], axis=0),
+            *np.mean([_predict(member, test) for member in members], axis=0),
         )
         for factors, members in fitted.models.items()
     )
 
 
-def _predict(model: LatentFactorModel, history: FactorHistory, test: Sample) -> Float64:
+def _predict(fitted: FittedModel, test: Sample) -> Float64:
     """(2, n) expected and fitted returns of one fit."""
-    expected, fitted = [], []
+    if isinstance(fitted, FittedForecaster):
+        forecasts = np.concatenate([fitted.model.expected_returns(test.known(t)) for t in range(len(test))])
+        return np.stack([forecasts, np.full_like(forecasts, np.nan)])
+    model, history = fitted.model, fitted.history
+    expected, explained = [], []
     for t in range(len(test)):
         known = test.known(t)
-        loadings = model.factor_loadings(known)
-        expected.append(expected_returns(loadings, history.risk_premia(known.month)))
+        expected.append(expected_returns(model, known, history))
         # The forecast is made; only now does month t happen.
         outcome = test.outcome(t)
         factors = model.latent_factors(known, outcome)
-        fitted.append(fitted_returns(loadings, factors))
+        explained.append(fitted_returns(model, known, factors))
         history = history.extended(outcome.month, factors)
-    return np.stack([np.concatenate(expected), np.concatenate(fitted)])
+    return np.stack([np.concatenate(expected), np.concatenate(explained)])
 
 
 def oracle_predictions(truth: pl.DataFrame, panel: Panel) -> pl.DataFrame:
@@ -92,8 +95,8 @@ def _predictions_frame(
         pl.lit(family).alias("family"),
         pl.lit(factors, dtype=pl.Int32).alias("number_of_factors"),
         pl.col("month").cast(pl.Date).dt.month_end(),
-        pl.col("asset_id", "expected_return", "fitted_return"),
-        pl.col("excess_return").fill_nan(None),
+        pl.col("asset_id", "expected_return"),
+        pl.col("fitted_return", "excess_return").fill_nan(None),
         pl.col("market_equity"),
     )
 

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from seqpricing_core.errors import InputError
-from seqpricing_core.models.configs import Config, ModelConfig, PositiveInt, SequenceFactor
+from seqpricing_core.models.configs import Config, ModelConfig, PositiveInt
 from seqpricing_core.months import Month, year_of
 
 Year = Annotated[int, Field(ge=1900, le=2200)]
@@ -115,6 +115,10 @@ class Training(Config):
     batch_months: PositiveInt = 64
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (1,)
     threads: PositiveInt = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """``auto`` is CUDA where there is a GPU."""
+    memory_mib: PositiveInt = 2048
+    """For what one pass of training keeps; candidates beyond it train in turns."""
 
     @field_validator("seeds")
     @classmethod
@@ -235,7 +239,7 @@ class Study(Config):
 
         At most those it was trained on; what lies before them is padded.
         """
-        months = max((m.lookback for m in self.models if isinstance(m, SequenceFactor)), default=1) - 1
+        months = max(getattr(model, "lookback", 1) for model in self.models) - 1
         return min(math.ceil(months / 12), self.windows.estimation_years)
 
     @property

@@ -82,8 +82,7 @@ def _no_month_beyond_window(family: str, years: Years) -> dg.AssetChecksDefiniti
     )
     def no_month_beyond(context: dg.AssetCheckExecutionContext, fitted: FittedFamily) -> dg.AssetCheckResult:
         test_year = int(context.partition_key)
-        seen = [m.history.months for members in fitted.models.values() for m in members]
-        first, last = min(m[0] for m in seen), max(m[-1] for m in seen)
+        first, last = fitted.months_seen
         expected = np.datetime64(f"{test_year - 1}-12", "M")
         return dg.AssetCheckResult(
             passed=bool(last == expected and fitted.window.test_year == test_year),

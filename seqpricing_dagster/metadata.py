@@ -62,7 +62,7 @@ def fitted_family_metadata(fitted: FittedFamily) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "window": f"train {window.train[0]}-{window.train[1]}, validation {window.validation[0]}-"
         f"{window.validation[1]}, test {window.test_year}",
-        "last_month_seen": str(max(m.history.months[-1] for ms in fitted.models.values() for m in ms)),
+        "last_month_seen": str(fitted.months_seen[-1]),
         "training_record": dg.MetadataValue.json(
             {f"K={k}": [member.record for member in members] for k, members in fitted.models.items()}
         ),

@@ -38,7 +38,7 @@ SETTINGS: dict[str, Any] = {
     "number_of_factors": [1, 2],
     "models": {
         "ipca": {},
-        "cae": {"grid": {"l1": [0.001], "learning_rate": [0.01], "beta_hidden": [[8, 4]]}},
+        "ca2": {"grid": {"l1": [0.001], "learning_rate": [0.01], "beta_hidden": [[8, 4]]}},
         "seqlat": {
             "lookback": 6,
             "grid": {"l1": [0.001], "learning_rate": [0.01], "beta_hidden": [[8]]},

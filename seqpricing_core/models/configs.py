@@ -7,7 +7,8 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field
 
 PositiveInt = Annotated[int, Field(ge=1)]
-HiddenSizes = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+HiddenSizes = tuple[PositiveInt, ...]
+
 
 
 class Config(BaseModel):
@@ -32,27 +33,69 @@ class IPCA(Config):
     tolerance: Annotated[float, Field(gt=0)] = 1e-6
 
 
-class ConditionalAutoencoder(Config):
-    """Loadings by a feed-forward network, factors linear in x_t (Gu, Kelly, Xiu 2021; CA2)."""
-
-    family: Literal["cae"] = "cae"
-    grid: Grid = Grid(l1=(1e-3, 1e-2, 1e-1), learning_rate=(1e-4, 1e-3, 1e-2), beta_hidden=((32, 16),))
+def _grid(*beta_hidden: HiddenSizes) -> Grid:
+    """The penalties and step sizes of *memory*'s table .8."""
+    return Grid(l1=(1e-3, 1e-2, 1e-1), learning_rate=(1e-4, 1e-3, 1e-2), beta_hidden=beta_hidden)
 
 
-class SequenceFactor(Config):
-    """Factors by an LSTM encoder-decoder with attention over x (*memory*, SeqLAT).
+class CA0(Config):
+    """Conditional autoencoder (Gu, Kelly, Xiu 2021) with linear loadings; factors linear in x_t."""
+
+    family: Literal["ca0"] = "ca0"
+    grid: Grid = _grid(())
+
+
+class CA1(Config):
+    """Conditional autoencoder, loadings by one hidden layer."""
+
+    family: Literal["ca1"] = "ca1"
+    grid: Grid = _grid((32,))
+
+
+class CA2(Config):
+    """Conditional autoencoder, loadings by two hidden layers: the benchmark of *memory*."""
+
+    family: Literal["ca2"] = "ca2"
+    grid: Grid = _grid((32, 16))
+
+
+class CA3(Config):
+    """Conditional autoencoder, loadings by three hidden layers."""
+
+    family: Literal["ca3"] = "ca3"
+    grid: Grid = _grid((32, 16, 8))
+
+
+class _SequenceFactor(Config):
+    """Factors by a recurrent encoder-decoder with attention over x (*memory*, section 2.3).
 
     ``hidden_size`` null means K, as section 3.2 of the paper has it; the paper leaves the number
     of look-back months open, we use 12.
     """
 
-    family: Literal["seqlat"] = "seqlat"
     lookback: PositiveInt = 12
     hidden_size: PositiveInt | None = None
-    grid: Grid = Grid(
-        l1=(1e-3, 1e-2, 1e-1), learning_rate=(1e-4, 1e-3, 1e-2), beta_hidden=((8,), (16,), (64,))
-    )
+    grid: Grid = _grid((8,), (16,), (64,))
 
 
-NetworkConfig: TypeAlias = ConditionalAutoencoder | SequenceFactor
-ModelConfig: TypeAlias = Annotated[IPCA | NetworkConfig, Field(discriminator="family")]
+class SeqRAT(_SequenceFactor):
+    """Plain recurrent cells."""
+
+    family: Literal["seqrat"] = "seqrat"
+
+
+class SeqGAT(_SequenceFactor):
+    """Gated recurrent units."""
+
+    family: Literal["seqgat"] = "seqgat"
+
+
+class SeqLAT(_SequenceFactor):
+    """Long short-term memory."""
+
+    family: Literal["seqlat"] = "seqlat"
+
+
+ConditionalAutoencoder: TypeAlias = CA0 | CA1 | CA2 | CA3
+SequenceFactor: TypeAlias = SeqRAT | SeqGAT | SeqLAT
+ModelConfig: TypeAlias = Annotated[IPCA | ConditionalAutoencoder | SequenceFactor, Field(discriminator="family")]

@@ -1,37 +1,63 @@
-"""Families of models: the registry, fitting all K of a window, and the file of a fitted window."""
+"""Families of models: the registry, fitting all K of a window, and the file of a fitted window.
+
+A family is one module with
+
+    fit(config, factor_numbers, samples, training) -> {K: one fitted model per seed}
+    restore(config, factors, record, state) -> the model whose arrays are ``state``
+
+A forecaster has no factors: its one key is K = 0.
+"""
 
 from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import Any, ClassVar
 
 import numpy as np
 import safetensors
 import safetensors.numpy
 from pydantic import TypeAdapter
 
-from seqpricing_core.models.configs import IPCA, ModelConfig, NetworkConfig
-from seqpricing_core.models.latent_factor_model import FactorHistory, FittedModel, LatentFactorModel
+from seqpricing_core.models.configs import ModelConfig
+from seqpricing_core.models.factor_model import (
+    Arrays,
+    FactorHistory,
+    FittedFactorModel,
+    FittedForecaster,
+    FittedModel,
+)
 from seqpricing_core.study import Training
 from seqpricing_core.windows import Window, WindowSamples
 
-if TYPE_CHECKING:
-    from seqpricing_core.nn.factor_model_network import FactorModelNetwork
 
-TITLES = {"ipca": "IPCA", "cae": "CAE", "seqlat": "SeqLAT", "oracle": "Oracle"}
-"""Names as the literature writes them."""
+@dataclass(frozen=True)
+class Family:
+    """How a family is called, and where it is."""
 
-NETWORKS = {
-    "cae": "seqpricing_core.models.conditional_autoencoder",
-    "seqlat": "seqpricing_core.models.sequence_factor",
+    title: str
+    """As the literature writes it."""
+    module: str
+    """In `seqpricing_core.models`; imported, and torch with it, when needed."""
+    kind: str
+    """The library that fits it."""
+
+
+FAMILIES = {
+    "ipca": Family("IPCA", "ipca", "numpy"),
+    "ca0": Family("CA0", "conditional_autoencoder", "pytorch"),
+    "ca1": Family("CA1", "conditional_autoencoder", "pytorch"),
+    "ca2": Family("CA2", "conditional_autoencoder", "pytorch"),
+    "ca3": Family("CA3", "conditional_autoencoder", "pytorch"),
+    "seqrat": Family("SeqRAT", "sequence_factor", "pytorch"),
+    "seqgat": Family("SeqGAT", "sequence_factor", "pytorch"),
+    "seqlat": Family("SeqLAT", "sequence_factor", "pytorch"),
 }
-"""Where the ``build`` of each network family lives; imported, and torch with it, when needed."""
 
-Arrays: TypeAlias = dict[str, np.ndarray[Any, Any]]
+TITLES = {name: family.title for name, family in FAMILIES.items()} | {"oracle": "Oracle"}
 
 
 @dataclass(frozen=True)
@@ -42,10 +68,14 @@ class FittedFamily:
 
     config: ModelConfig
     window: Window
-    shape: tuple[int, int]
-    """P characteristics, Q managed portfolios."""
     models: dict[int, tuple[FittedModel, ...]]
     """K -> one fitted model per seed."""
+
+    @property
+    def months_seen(self) -> tuple[np.datetime64, np.datetime64]:
+        """First and last month that any fit of the family was made from."""
+        seen = [month for members in self.models.values() for m in members for month in m.months_seen]
+        return min(seen), max(seen)
 
     def to_bytes(self) -> bytes:
         """One safetensors file: arrays, and everything else as JSON in its header."""
@@ -55,15 +85,14 @@ class FittedFamily:
             for seat, member in enumerate(members):
                 prefix = f"{factors}/{seat}"
                 records[prefix] = member.record
-                arrays[f"{prefix}/history/months"] = member.history.months.astype("datetime64[M]").astype(
-                    np.int64
-                )
-                arrays[f"{prefix}/history/factors"] = member.history.factors
                 arrays |= {f"{prefix}/model/{name}": a for name, a in member.model.state().items()}
+                months = member.history.months if isinstance(member, FittedFactorModel) else member.months
+                arrays[f"{prefix}/months"] = months.astype("datetime64[M]").astype(np.int64)
+                if isinstance(member, FittedFactorModel):
+                    arrays[f"{prefix}/factors"] = member.history.factors
         header = {
             "config": self.config.model_dump(mode="json"),
             "window": [*self.window.train, *self.window.validation, self.window.test_year],
-            "shape": self.shape,
             "records": records,
         }
         contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
@@ -76,20 +105,20 @@ class FittedFamily:
             header = json.loads(file.metadata()["seqpricing"])
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         config: ModelConfig = TypeAdapter(ModelConfig).validate_python(header["config"])
-        shape = (header["shape"][0], header["shape"][1])
         models: dict[int, tuple[FittedModel, ...]] = {}
         for prefix in sorted(header["records"], key=lambda p: tuple(map(int, p.split("/")))):
             factors, record = int(prefix.split("/")[0]), header["records"][prefix]
             start = f"{prefix}/model/"
             state = {n.removeprefix(start): a for n, a in arrays.items() if n.startswith(start)}
-            history = FactorHistory(
-                arrays[f"{prefix}/history/months"].astype("datetime64[M]"),
-                arrays[f"{prefix}/history/factors"],
-            )
-            model = _restore(config, factors, shape, record.get("winner"), state)
-            models[factors] = (*models.get(factors, ()), FittedModel(model, history, record))
+            model = _module(config).restore(config, factors, record, state)
+            months = arrays[f"{prefix}/months"].astype("datetime64[M]")
+            member: FittedModel = FittedForecaster(model, months, record)
+            if f"{prefix}/factors" in arrays:
+                history = FactorHistory(months, arrays[f"{prefix}/factors"])
+                member = FittedFactorModel(model, history, record)
+            models[factors] = (*models.get(factors, ()), member)
         a, b, c, d, test_year = header["window"]
-        return cls(config, Window((a, b), (c, d), test_year), shape, models)
+        return cls(config, Window((a, b), (c, d), test_year), models)
 
 
 def fit_family(
@@ -99,48 +128,9 @@ def fit_family(
 
     **Timing.** Sees the months of the two samples and nothing else.
     """
-    train = samples.train
-    shape = (train.panel.characteristics.shape[1], train.managed.x.shape[1])
-    if isinstance(config, IPCA):
-        from seqpricing_core.models.ipca import fit_ipca
-
-        models: dict[int, tuple[FittedModel, ...]] = {
-            k: (fit_ipca(config, k, samples),) for k in factor_numbers
-        }
-    else:
-        from seqpricing_core.training import fit_network
-
-        models = {
-            k: tuple(
-                fit_network(_network(config, k, shape), config.grid, samples, training, seed)
-                for seed in training.seeds
-            )
-            for k in factor_numbers
-        }
-    return FittedFamily(config, samples.window, shape, models)
+    models = _module(config).fit(config, factor_numbers, samples, training)
+    return FittedFamily(config, samples.window, models)
 
 
-def _network(
-    config: NetworkConfig, factors: int, shape: tuple[int, int]
-) -> Callable[[tuple[int, ...]], FactorModelNetwork]:
-    """Makes the untrained network of a family for given hidden sizes."""
-    build = importlib.import_module(NETWORKS[config.family]).build
-
-    def untrained(beta_hidden: tuple[int, ...]) -> FactorModelNetwork:
-        network: FactorModelNetwork = build(config, beta_hidden, factors, shape)
-        return network
-
-    return untrained
-
-
-def _restore(
-    config: ModelConfig, factors: int, shape: tuple[int, int], winner: dict[str, Any] | None, state: Arrays
-) -> LatentFactorModel:
-    if isinstance(config, IPCA):
-        from seqpricing_core.models.ipca import InstrumentedModel
-
-        return InstrumentedModel.from_state(state)
-    from seqpricing_core.nn.factor_model_network import with_state
-
-    assert winner is not None
-    return with_state(_network(config, factors, shape)(tuple(winner["beta_hidden"])), state)
+def _module(config: ModelConfig) -> Any:
+    return importlib.import_module(f"seqpricing_core.models.{FAMILIES[config.family].module}")

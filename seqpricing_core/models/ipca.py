@@ -8,20 +8,27 @@ iteration costs the same for 300 stocks as for 30,000.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from seqpricing_core.models.configs import IPCA
-from seqpricing_core.models.latent_factor_model import FittedModel, factor_history
+from seqpricing_core.models.factor_model import (
+    Arrays,
+    FittedFactorModel,
+    LatentFactorModel,
+    factor_history,
+)
 from seqpricing_core.panel.managed_portfolios import ManagedPortfolios, with_constant
 from seqpricing_core.panel.panel import Float64, MonthKnown, MonthOutcome
+from seqpricing_core.study import Training
 from seqpricing_core.windows import WindowSamples
 
 
 @dataclass(frozen=True)
-class InstrumentedModel:
+class InstrumentedModel(LatentFactorModel):
     """Loadings linear in the characteristics, Q = P (+ 1 with the constant)."""
 
     gamma: Float64
@@ -39,15 +46,29 @@ class InstrumentedModel:
         solution = np.linalg.lstsq(self.factor_loadings(known)[there], outcome.excess_return[there])[0]
         return solution.astype(np.float64)
 
-    def state(self) -> dict[str, np.ndarray[Any, Any]]:
+    def state(self) -> Arrays:
         return {"gamma": self.gamma, "constant": np.array(self.constant)}
 
     @classmethod
-    def from_state(cls, state: dict[str, np.ndarray[Any, Any]]) -> InstrumentedModel:
+    def from_state(cls, state: Arrays) -> InstrumentedModel:
         return cls(state["gamma"], bool(state["constant"]))
 
 
-def fit_ipca(config: IPCA, factors: int, samples: WindowSamples) -> FittedModel:
+def fit(
+    config: IPCA, factor_numbers: Sequence[int], samples: WindowSamples, training: Training
+) -> dict[int, tuple[FittedFactorModel, ...]]:
+    """IPCA for every K: deterministic, so one member each."""
+    del training  # of networks
+    return {factors: (fit_ipca(config, factors, samples),) for factors in factor_numbers}
+
+
+def restore(config: IPCA, factors: int, record: dict[str, Any], state: Arrays) -> InstrumentedModel:
+    """The fitted model from its arrays."""
+    del config, factors, record
+    return InstrumentedModel.from_state(state)
+
+
+def fit_ipca(config: IPCA, factors: int, samples: WindowSamples) -> FittedFactorModel:
     """Alternating least squares over training and validation months.
 
     There is nothing to choose on the validation years, so IPCA estimates on them too: it sees
@@ -70,7 +91,7 @@ def fit_ipca(config: IPCA, factors: int, samples: WindowSamples) -> FittedModel:
             break
     model = InstrumentedModel(gamma, constant=managed.x.shape[1] > train.panel.characteristics.shape[1])
     record = {"iterations": iteration, "last_change": change, "converged": change < config.tolerance}
-    return FittedModel(model, factor_history(model, train, validation), record)
+    return FittedFactorModel(model, factor_history(model, train, validation), record)
 
 
 def estimate_factors(gamma: Float64, managed: ManagedPortfolios) -> Float64:

@@ -4,7 +4,7 @@ import dagster as dg
 import polars as pl
 
 from seqpricing_core.models.configs import ModelConfig
-from seqpricing_core.models.family import NETWORKS, TITLES, FittedFamily, fit_family
+from seqpricing_core.models.family import FAMILIES, TITLES, FittedFamily, fit_family
 from seqpricing_core.panel.managed_portfolios import ManagedPortfolios
 from seqpricing_core.panel.panel import Panel, Sample
 from seqpricing_core.predictions import oracle_predictions, predict_test_year
@@ -15,8 +15,8 @@ from seqpricing_dagster.metadata import fitted_family_metadata, predictions_meta
 from seqpricing_dagster.partitions import Years
 from seqpricing_dagster.project import Project, code_version
 
-ENGINE = ("models", "nn", "training.py", "windows.py")
-PREDICTION = ("predictions.py", "models/latent_factor_model.py")
+ENGINE = ("models", "nn", "training", "windows.py")
+PREDICTION = ("predictions.py", "models/factor_model.py")
 
 
 def model_assets(project: Project, years: Years) -> list[dg.AssetsDefinition]:
@@ -41,7 +41,7 @@ def _family(config: ModelConfig, project: Project, years: Years) -> list[dg.Asse
     @dg.asset(
         key=["models", family, f"{family}_models"],
         group_name=family,
-        kinds={"pytorch" if family in NETWORKS else "numpy"},
+        kinds={FAMILIES[family].kind},
         description=f"{title} for K = {', '.join(map(str, study.number_of_factors))}, trained on the window "
         f"before the test year: {windows}.",
         partitions_def=years.test,

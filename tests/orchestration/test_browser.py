@@ -85,7 +85,7 @@ def look(page: Any, name: str) -> None:
 def test_lineage_shows_the_whole_flow(page: Any, server: str) -> None:
     page.goto(f"{server}/asset-groups")
     graph = page.locator("svg")
-    for group in ("raw", "panel", "ipca", "cae", "seqlat", "oracle", "evaluation"):
+    for group in ("raw", "panel", "ipca", "ca2", "seqlat", "oracle", "evaluation"):
         graph.get_by_text(group, exact=True).first.wait_for()
     look(page, "lineage")
     page.goto(f"{server}/asset-groups?expanded=all&open-nodes%5B0%5D=seqpricing%3A__repository__")

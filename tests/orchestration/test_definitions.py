@@ -74,7 +74,7 @@ def test_assets_of_a_study(graph: Any) -> None:
         "panel/characteristics",
         "panel/managed_portfolios",
         "panel/panel",
-        "predictions/cae/cae_predictions",
+        "predictions/ca2/ca2_predictions",
         "predictions/ipca/ipca_predictions",
         "predictions/managed_portfolio_predictions",
         "predictions/oracle/oracle_predictions",
@@ -86,7 +86,7 @@ def test_assets_of_a_study(graph: Any) -> None:
     ]
 
 
-@pytest.mark.parametrize("family", ["ipca", "cae", "seqlat"])
+@pytest.mark.parametrize("family", ["ipca", "ca2", "seqlat"])
 def test_models_depend_on_exactly_the_years_of_their_window(
     project: Project, graph: Any, family: str
 ) -> None:

@@ -74,4 +74,4 @@ class TestWholeRuns:
         )
         share = dict(same.iter_rows())
         assert share["ipca"] == share["oracle"] == 1
-        assert max(share["cae"], share["seqlat"]) < 0.01
+        assert max(share["ca2"], share["seqlat"]) < 0.01

@@ -16,7 +16,7 @@ from seqpricing_core.evaluation.r_squared import compute_r_squared
 from seqpricing_core.models.configs import IPCA
 from seqpricing_core.models.family import fit_family
 from seqpricing_core.models.ipca import InstrumentedModel, fit_ipca
-from seqpricing_core.models.latent_factor_model import expected_returns, factor_history, fitted_returns
+from seqpricing_core.models.factor_model import expected_returns, factor_history, fitted_returns
 from seqpricing_core.nn.encoder_decoder import AttentionFactorNetwork
 from seqpricing_core.panel.build import build_panel
 from seqpricing_core.panel.managed_portfolios import compute_managed_portfolios
@@ -26,7 +26,7 @@ from seqpricing_core.study import Costs, Portfolios
 from seqpricing_core.tables import STATEMENT_ITEMS
 from seqpricing_core.windows import split_estimation
 
-FAMILIES = ("ipca", "cae", "seqlat")
+FAMILIES = ("ipca", "ca2", "seqlat")
 
 
 class TestOrderOfStocks:

@@ -18,7 +18,7 @@ import pytest
 
 from seqpricing_core import pipeline, predictions
 from seqpricing_core.characteristics import compute
-from seqpricing_core.models.latent_factor_model import expected_returns, fitted_returns
+from seqpricing_core.models.factor_model import expected_returns, fitted_returns
 from seqpricing_core.panel import build
 from seqpricing_core.pipeline import StudyResults, run_study
 from seqpricing_core.portfolios import assign_quantiles
@@ -26,7 +26,7 @@ from seqpricing_core.windows import Window
 
 MODELS = {
     "ipca": {},
-    "cae": {"grid": {"l1": [0.001], "learning_rate": [0.01, 0.02], "beta_hidden": [[8, 4]]}},
+    "ca2": {"grid": {"l1": [0.001], "learning_rate": [0.01, 0.02], "beta_hidden": [[8, 4]]}},
     "seqlat": {
         "lookback": 6,
         "grid": {"l1": [0.001], "learning_rate": [0.02], "beta_hidden": [[8]]},
@@ -323,7 +323,7 @@ class TestPublicFiles:
     """The same law for the source that derives returns, market equity and publication itself."""
 
     SECTIONS: ClassVar = {
-        "models": {"ipca": {}, "cae": MODELS["cae"]}, "number_of_factors": [2],
+        "models": {"ipca": {}, "ca2": MODELS["ca2"]}, "number_of_factors": [2],
         "portfolios": {"quantiles": 3},
         "sample": {"first_month": "1998-01", "last_month": "2001-12"},
         "windows": {"train_years": 2, "validation_years": 1},
@@ -411,7 +411,7 @@ class TestPublicFiles:
             pl.col("Quarter end").dt.offset_by("-3mo").dt.month_end()
         )
         found = differences_up_to(t, run_public(shifted), run_public(rewritten))
-        assert {d.family for d in found if d.largest > 1e-9} == {"ipca", "cae"}
+        assert {d.family for d in found if d.largest > 1e-9} == {"ipca", "ca2"}
 
 
 # Leaks, planted one at a time. Each is a mistake that somebody makes sooner or later.
@@ -525,7 +525,7 @@ def a_window_that_holds_the_test_year(monkeypatch):
     monkeypatch.setattr(pipeline, "window_for", leaky)
     # The history then ends with the test year, which `risk_premia` refuses: the second mistake it takes.
     monkeypatch.setattr(
-        "seqpricing_core.models.latent_factor_model.FactorHistory.risk_premia",
+        "seqpricing_core.models.factor_model.FactorHistory.risk_premia",
         lambda self, month: self.factors.mean(axis=0),
     )
 
@@ -556,4 +556,4 @@ def test_a_planted_leak_is_caught(expected_returns_change, tables, monkeypatch, 
         # More than rounding: a leak that matters.
         if difference.quantity == quantity and difference.largest > 1e-9
     }
-    assert caught == {"ipca", "cae", "seqlat"}
+    assert caught == {"ipca", "ca2", "seqlat"}

@@ -34,7 +34,7 @@ def shares(make_study, tmp_path_factory):
             sample={"first_month": "1990-01", "last_month": "2004-12"},
             windows={"train_years": 11, "validation_years": 2},
             number_of_factors=[3],
-            models={"ipca": {}, "cae": CAE},
+            models={"ipca": {}, "ca2": CAE},
             training={"max_epochs": 200, "patience": 20, "batch_months": 32, "seeds": [1]},
             portfolios={"quantiles": 10},
         )
@@ -56,7 +56,7 @@ class TestLinearMarket:
 
     def test_ipca_is_at_least_as_good_as_the_network(self, linear):
         """The truth is linear: there is nothing for hidden layers to find."""
-        assert linear["ipca"] > linear["cae"] - 0.005
+        assert linear["ipca"] > linear["ca2"] - 0.005
 
 
 class TestNonlinearMarket:
@@ -65,11 +65,11 @@ class TestNonlinearMarket:
         return shares("nonlinear", 1)
 
     def test_the_network_beats_ipca(self, nonlinear):
-        assert nonlinear["cae"] > nonlinear["ipca"] + 0.04
+        assert nonlinear["ca2"] > nonlinear["ipca"] + 0.04
 
     def test_both_stay_below_the_oracle(self, nonlinear):
         assert 0.55 < nonlinear["ipca"] < 0.88
-        assert 0.70 < nonlinear["cae"] < 1.00
+        assert 0.70 < nonlinear["ca2"] < 1.00
 
 
 def test_ipca_finds_the_true_gamma(make_arrays):

@@ -181,7 +181,7 @@ class TestFittedNetworks:
 
     def test_conditional_autoencoder(self, small):
         """F = W x + b in percent, beta by the loop above; decimal outside."""
-        model, test = small.fitted["cae"].models[2][0].model, small.test_sample(2004)
+        model, test = small.fitted["ca2"].models[2][0].model, small.test_sample(2004)
         state = model.state()
         for t in (0, 6):
             known, outcome = test.known(t), test.outcome(t)
@@ -195,7 +195,7 @@ class TestFittedNetworks:
         """f(a x + (1 - a) y) = a f(x) + (1 - a) f(y), and past months do not matter."""
         from dataclasses import replace
 
-        model, test = small.fitted["cae"].models[2][0].model, small.test_sample(2004)
+        model, test = small.fitted["ca2"].models[2][0].model, small.test_sample(2004)
         known, first, second = test.known(5), test.outcome(5), test.outcome(6)
         mixed = replace(
             first, managed_portfolios=0.3 * first.managed_portfolios + 0.7 * second.managed_portfolios
@@ -226,7 +226,7 @@ class TestFittedNetworks:
             np.testing.assert_allclose(found, expected, atol=1e-6)
 
     def test_history_holds_the_factors_of_every_estimation_month(self, small):
-        for family in ("ipca", "cae", "seqlat"):
+        for family in ("ipca", "ca2", "seqlat"):
             member, samples = small.fitted[family].models[2][0], small.samples(2004)
             assert len(member.history.months) == 48
             for sample, t, place in ((samples.train, 20, 20), (samples.validation, 4, 40)):

@@ -14,7 +14,7 @@ from seqpricing_core import training
 from seqpricing_core.models import conditional_autoencoder
 from seqpricing_core.models.configs import ConditionalAutoencoder, Grid
 from seqpricing_core.models.family import fit_family
-from seqpricing_core.models.latent_factor_model import fitted_returns
+from seqpricing_core.models.factor_model import fitted_returns
 from seqpricing_core.nn.factor_model_network import FactorModelNetwork
 from seqpricing_core.study import Training
 from seqpricing_core.training import Candidate, candidates_of, fit_network, train_candidate

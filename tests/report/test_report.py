@@ -20,7 +20,7 @@ from seqpricing_core.report.tables import Scores, number, strategy_tables
 from seqpricing_core.storage import Artifact
 from seqpricing_core.study import Study
 
-MODELS = [("ipca", 1), ("ipca", 3), ("cae", 1), ("oracle", 3)]
+MODELS = [("ipca", 1), ("ipca", 3), ("ca2", 1), ("oracle", 3)]
 """CAE was not estimated at K = 3."""
 
 SOURCES = {
@@ -52,7 +52,7 @@ def make_study(source: str = "simulated", **changes: object) -> Study:
         "name": "small", "title": "Small market", "source": SOURCES[source],
         "sample": {"first_month": "2000-01", "last_month": "2005-12"},
         "windows": {"train_years": 3, "validation_years": 1},
-        "number_of_factors": [1, 3], "models": {"ipca": {}, "cae": {}}, **changes,
+        "number_of_factors": [1, 3], "models": {"ipca": {}, "ca2": {}}, **changes,
     })  # fmt: skip
 
 
@@ -270,7 +270,7 @@ class TestPage:
     def test_families_and_k_that_the_study_does_not_name(self):
         inputs = make_inputs()
         others = [
-            table.filter(family="cae").with_columns(
+            table.filter(family="ca2").with_columns(
                 pl.lit("my_model").alias("family"),
                 pl.lit(7, table.schema["number_of_factors"]).alias("number_of_factors"),
             )
@@ -367,11 +367,11 @@ class TestFigures:
     def test_a_family_looks_the_same_everywhere(self, all_figures):
         for name in ("cumulative", "quantiles", "r2"):
             for line in all_figures[name].axes[0].lines:
-                for family in ("ipca", "cae", "oracle"):
+                for family in ("ipca", "ca2", "oracle"):
                     if line.get_label() == family_style(family)["label"]:
                         assert line.get_color() == family_style(family)["color"]
 
     def test_families_differ_in_grey_too(self):
-        styles = [family_style(family) for family in ("ipca", "cae", "seqlat", "oracle")]
+        styles = [family_style(family) for family in ("ipca", "ca2", "seqlat", "oracle")]
         for key in ("color", "linestyle", "marker"):
             assert len({str(style[key]) for style in styles}) == len(styles)

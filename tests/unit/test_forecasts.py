@@ -11,7 +11,7 @@ import pytest
 
 from seqpricing_core.models.configs import IPCA
 from seqpricing_core.models.family import FittedFamily
-from seqpricing_core.models.latent_factor_model import (
+from seqpricing_core.models.factor_model import (
     FactorHistory,
     FittedModel,
     expected_returns,

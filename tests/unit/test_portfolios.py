@@ -71,7 +71,7 @@ class TestSorts:
     @pytest.mark.parametrize("value", [NAN, INF, -INF, None])
     def test_a_forecast_that_is_no_number(self, refuses, value):
         """A diverged network must not be sorted into the top decile (NaN sorts last)."""
-        rows = one_month([0.01, 0.02, value, 0.03], family="cae", factors=3)
+        rows = one_month([0.01, 0.02, value, 0.03], family="ca2", factors=3)
         refuses(lambda: assign_quantiles(rows, 2), "1 row(s)", "cae, K = 3", "month 2004-01-31", "asset 102")
 
     def test_models_and_months_are_sorted_apart(self):
@@ -81,7 +81,7 @@ class TestSorts:
                 [(m, a, ((a * 7 + m * 3 + factors) % 8) / 100, 0.0, 1.0) for a in range(8)],
                 family=family, factors=factors,
             )
-            for family in ("cae", "ipca") for factors in (1, 2) for m in range(3)
+            for family in ("ca2", "ipca") for factors in (1, 2) for m in range(3)
         ]  # fmt: skip
         keys = ["family", "number_of_factors", "month", "asset_id"]
         alone = pl.concat(assign_quantiles(part, 4) for part in parts).sort(keys)

@@ -49,10 +49,10 @@ class TestSharpe:
 
     def test_against_the_standard_library(self, results):
         series = results.portfolio_returns.filter(
-            pl.col("family") == "cae", pl.col("number_of_factors") == 1,
+            pl.col("family") == "ca2", pl.col("number_of_factors") == 1,
             pl.col("weights") == "value", pl.col("portfolio") == "long_short",
         )  # fmt: skip
-        scores = results.performance.filter(pl.col("family") == "cae", pl.col("number_of_factors") == 1)
+        scores = results.performance.filter(pl.col("family") == "ca2", pl.col("number_of_factors") == 1)
         score = dict(scores.select("measure", "value").iter_rows())
         for column, measure in (("return", "sharpe"), ("net_return", "net_sharpe")):
             monthly = series[column].to_list()

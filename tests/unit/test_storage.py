@@ -151,7 +151,7 @@ class TestRoundTrips:
         for name in ("months", "gram", "cross", "x", "condition_number", "stocks"):
             assert getattr(back, name).tobytes() == getattr(whole, name).tobytes(), name
 
-    @pytest.mark.parametrize("family", ["ipca", "cae", "seqlat"])
+    @pytest.mark.parametrize("family", ["ipca", "ca2", "seqlat"])
     def test_fitted_family(self, small, tmp_path, family):
         """Same bytes, and the same predictions bit for bit."""
         fitted, file = small.fitted[family], tmp_path / "fitted.safetensors"

@@ -27,7 +27,7 @@ def load(tmp_path, settings):
 
 
 def grid(**changes) -> dict:
-    return {"cae": {"grid": {"l1": [0.1], "learning_rate": [0.01], "beta_hidden": [[8]]} | changes}}
+    return {"ca2": {"grid": {"l1": [0.1], "learning_rate": [0.01], "beta_hidden": [[8]]} | changes}}
 
 
 class TestGoodFiles:
@@ -40,7 +40,7 @@ class TestGoodFiles:
     def test_says_what_the_file_says(self, load):
         """The file is the oracle: every section arrives where it belongs."""
         study = load()
-        assert study.families == ("ipca", "cae", "seqlat")
+        assert study.families == ("ipca", "ca2", "seqlat")
         assert study.models[2].lookback == 6
         assert study.models[2].grid.beta_hidden == ((8,),)
         assert list(study.test_years) == [2004, 2005]
@@ -184,7 +184,7 @@ class TestValues:
             ({"sample": None}, "sample"),
             ({"models": None}, "models"),
             ({"sample": {}}, "sample.first_month"),
-            ({"models": {"cae": {"grid": {"l1": [0.1], "learning_rate": [0.1]}}}}, "grid.beta_hidden"),
+            ({"models": {"ca2": {"grid": {"l1": [0.1], "learning_rate": [0.1]}}}}, "grid.beta_hidden"),
             (
                 {"source": {"kind": "canonical_files", "stock_months": "a.csv", "factors": "c.csv"}},
                 "statements",
@@ -205,7 +205,7 @@ class TestValues:
                 "source", ("'simulated'", "'public_files'", "'canonical_files'"),
             ),
             ({"source": {"stocks": 50}}, "source", ("'kind'",)),
-            ({"models": {"seqlt": {}}}, "models", ("'ipca'", "'cae'", "'seqlat'")),
+            ({"models": {"seqlt": {}}}, "models", ("'ipca'", "'ca2'", "'seqlat'")),
             ({"models": [{"lookback": 6}]}, "models", ("'family'",)),
         ],
     )  # fmt: skip
@@ -268,7 +268,7 @@ class TestWhatWouldFailLater:
             ({"models": {"ipca": 5}}, "key models", "options of ipca as a mapping"),
             ({"models": {"ipca": [1]}}, "key models", "options of ipca as a mapping"),
             ({"models": {"ipca": "fast"}}, "key models", "options of ipca as a mapping"),
-            ({"models": {"ipca": {"family": "cae"}}}, "key models", "without 'family'"),
+            ({"models": {"ipca": {"family": "ca2"}}}, "key models", "without 'family'"),
             (
                 {"models": [{"family": "ipca"}, {"family": "ipca", "max_iterations": 3}]},
                 "key models", "each family once",
