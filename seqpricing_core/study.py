@@ -107,6 +107,32 @@ class Windows(Config):
         return self.train_years + self.validation_years
 
 
+class GridSearch(Config):
+    """Every combination of the grid."""
+
+    kind: Literal["grid"] = "grid"
+
+
+class RandomSearch(Config):
+    """Random draws between the smallest and largest values of the grid."""
+
+    kind: Literal["random"]
+    trials: PositiveInt = 30
+    seed: int = 1
+
+
+class OptunaSearch(Config):
+    """Optuna's tree-structured Parzen estimator over the same ranges, some candidates at a time."""
+
+    kind: Literal["optuna"]
+    trials: PositiveInt = 60
+    round_size: PositiveInt = 15
+    seed: int = 1
+
+
+Search = Annotated[GridSearch | RandomSearch | OptunaSearch, Field(discriminator="kind")]
+
+
 class Training(Config):
     """How networks are trained; the same for every family, so that families can be compared."""
 
@@ -115,10 +141,13 @@ class Training(Config):
     batch_months: PositiveInt = 64
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (1,)
     threads: PositiveInt = 1
+    search: Search = GridSearch()
+    warm_start: bool = False
+    """Begin with the weights of the window before, where the architecture is the same."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """``auto`` is CUDA where there is a GPU."""
-    memory_mib: PositiveInt = 2048
-    """For what one pass of training keeps; candidates beyond it train in turns."""
+    block_mib: PositiveInt | None = None
+    """Values of hidden layers held at once; by default what stays in a cache: 8, on a GPU 256."""
 
     @field_validator("seeds")
     @classmethod

@@ -36,6 +36,11 @@ class WindowSamples:
     validation: Sample
     """Looks back into training: its managed portfolios are those of all estimation months."""
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """P characteristics, Q managed portfolios."""
+        return self.train.panel.characteristics.shape[1], self.train.managed.x.shape[1]
+
 
 def window_for(study: Study, test_year: int) -> Window:
     """The window whose test year is ``test_year``: the years right before it, validation last."""

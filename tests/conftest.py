@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -90,6 +91,18 @@ class Steps:
             config.family: fit_family(config, self.study.number_of_factors, samples, self.study.training)
             for config in self.study.models
         }
+
+
+@pytest.fixture(scope="session")
+def plain_loop() -> Any:
+    """The usual training loop, torch's own modules: twin of the engine and baseline of its benchmark."""
+    path = Path(__file__).parent.parent / "benchmarks" / "plain_loop.py"
+    spec = importlib.util.spec_from_file_location("plain_loop", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def settings_with(changes: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,100 @@
+"""Factor networks: managed portfolios up to month t -> f_t."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from seqpricing_core.nn.cells import Cell
+from seqpricing_core.nn.stack import uniform
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Sequences of x that overlap: the months once, and which of them each sequence holds."""
+
+    x: Tensor
+    """(S, Q) percent, consecutive months"""
+    positions: Tensor
+    """(B, L) month of each element, oldest first; 0 where padded"""
+    observed: Tensor
+    """(B, L) bool, False for the months before the first x: padding on the left"""
+
+    @classmethod
+    def ending_at(cls, x: Tensor, ends: Tensor, lookback: int) -> Sequences:
+        """The ``lookback`` months of x up to each position in ``ends``."""
+        positions = ends[:, None] + torch.arange(1 - lookback, 1, device=x.device)
+        return cls(x, positions.clamp(min=0), positions >= 0)
+
+
+class LinearFactorNetwork(nn.Module):
+    """f_t = W x_t + b (Gu, Kelly, Xiu 2021, eq. 13 with one layer)."""
+
+    lookback = 1
+
+    def __init__(self, members: int, inputs: int, factors: int) -> None:
+        super().__init__()
+        self.weight = uniform(members, factors, inputs, fan_in=inputs)
+        self.bias = uniform(members, factors, fan_in=inputs)
+
+    def forward(self, sequences: Sequences) -> Tensor:
+        """(M, B, K)"""
+        factors: Tensor = torch.matmul(sequences.x[sequences.positions[:, -1]], self.weight.mT)
+        return factors + self.bias[:, None]
+
+
+class AttentionFactorNetwork(nn.Module):
+    """x_t-L+1 .. x_t, oldest first -> f_t (*memory*, section 2.3.1).
+
+    The text's h'_i in the score (eq. 8) is read as the decoder state *before* step i, the only
+    reading under which eq. 11 can be computed. An LSTM also hands its cell state over to the decoder.
+    """
+
+    def __init__(
+        self, cell: type[Cell], members: int, inputs: int, hidden: int, lookback: int, factors: int
+    ) -> None:
+        super().__init__()
+        self.lookback = lookback
+        self.encoder = cell(members, inputs, hidden)
+        self.decoder = cell(members, hidden, hidden)
+        self.attention = uniform(members, hidden, hidden, fan_in=hidden)
+        self.weight = uniform(members, factors, lookback, hidden, fan_in=lookback * hidden)
+        self.bias = uniform(members, factors, fan_in=lookback * hidden)
+
+    def forward(self, sequences: Sequences) -> Tensor:
+        """(M, B, K) f_t = W_factor [h'_1 .. h'_L] + b_3 (eq. 12-13)."""
+        decoded, _ = self.decode(sequences)
+        return torch.bmm(decoded.flatten(2), self.weight.flatten(2).mT) + self.bias[:, None]
+
+    def attend(self, sequences: Sequences) -> Tensor:
+        """(M, B, L, L) attention weights: decoder step, encoder month (eq. 8-9)."""
+        return self.decode(sequences)[1]
+
+    def encode(self, sequences: Sequences) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """(M, B, L, H) encoder states (eq. 5-6), and the last state, which starts the decoder (eq. 7)."""
+        projected = self.encoder.project(sequences.x)  # each month once, though L sequences hold it
+        shape = (len(projected), len(sequences.positions), self.encoder.hidden)
+        state = tuple(projected.new_zeros(shape) for _ in range(self.encoder.states))
+        states = []
+        for month in range(self.lookback):
+            seen = sequences.observed[:, month, None]
+            after = self.encoder.step(projected[:, sequences.positions[:, month]], state)
+            state = tuple(torch.where(seen, a, b) for a, b in zip(after, state, strict=True))
+            states.append(state[0])
+        return torch.stack(states, dim=2), state
+
+    def decode(self, sequences: Sequences) -> tuple[Tensor, Tensor]:
+        """(M, B, L, H) decoder states (eq. 11) and (M, B, L, L) the attention of each step."""
+        encoded, state = self.encode(sequences)
+        keys = torch.matmul(encoded, self.attention[:, None].mT)  # W_att h_s
+        hidden, attention = [], []
+        for _ in range(self.lookback):
+            scores = (state[0][:, :, None] * keys).sum(-1)  # eq. 8
+            weights = torch.softmax(scores.masked_fill(~sequences.observed, -torch.inf), dim=-1)  # eq. 9
+            context = (weights[..., None] * encoded).sum(2)  # eq. 10
+            state = self.decoder.step(self.decoder.project(context), state)  # eq. 11
+            hidden.append(state[0])
+            attention.append(weights)
+        return torch.stack(hidden, dim=2), torch.stack(attention, dim=2)

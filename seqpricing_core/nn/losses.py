@@ -1,0 +1,177 @@
+"""Passes over stock-months: sums of squared residuals of r - beta(z)' f, and moments of hidden layers.
+
+Given f_t, beta(z)' f_t = h(z)' v_t + c_t with v_t = W_out' f_t and c_t = b_out' f_t: the output layer melts
+into H numbers per month and member. No loading of a stock is ever stored, and no hidden layer either: values and
+gradients are worked out block by block in the cache, as autograd functions of the few weights. A loss is a scalar
+per member, so its forward pass already knows the gradients; moments are passed again on the way back.
+
+Weights have their batch norm folded in and carry the bias as last column: (M, H, inputs + 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Month = tuple[Tensor, Tensor]
+"""[z 1] (N, P+1) and r (N,) in percent."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Months to pass over, and how many values of hidden layers to hold at once."""
+
+    months: Sequence[Month]
+    block: int
+
+    def blocks(self, rows: int) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Position of the month, z and r of some of its stocks; ``rows`` values are held per stock."""
+        columns = max(256, self.block // rows)
+        for month, (z, r) in enumerate(self.months):
+            for start in range(0, len(r), columns):
+                yield month, z[start : start + columns], r[start : start + columns]
+
+
+def squared_residuals(weights: Sequence[Tensor], v: Tensor, c: Tensor, stocks: Pass) -> Tensor:
+    """(M,) sum over stock-months of (r - h(z)' v_t - c_t)^2, h(z) the last hidden layer.
+
+    Parameters
+    ----------
+    weights
+        Of each hidden layer, at least one.
+    v, c
+        (M, B, H) and (M, B).
+    stocks
+        B months.
+    """
+    function = _OneLayerLoss if len(weights) == 1 else _DeepLoss
+    losses: Tensor = function.apply(stocks, v, c, *weights)
+    return losses
+
+
+def hidden_moments(weights: Sequence[Tensor], stocks: Pass) -> tuple[Tensor, Tensor]:
+    """(M, H) sum of h and (M, H, H) sum of h h' over stock-months, h the last hidden layer; float64."""
+    total, second = _HiddenMoments.apply(stocks, *weights)
+    return total, second
+
+
+class _OneLayerLoss(torch.autograd.Function):
+    """Two matrix products per block, A = W z and S = D z with D = 1(A > 0) e, and a little in between.
+
+    From S of a month follow the gradients of W (v_t S) and of v_t (the diagonal of W S'), since
+    sum_n e_n relu(W z_n) = sum_n D_n W z_n.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, stocks: Pass, v: Tensor, c: Tensor, weight: Tensor) -> Tensor:
+        members, hidden, width = weight.shape
+        flat = weight.reshape(-1, width)
+        wanted = any(ctx.needs_input_grad)
+        losses = weight.new_zeros(members, dtype=torch.float64)
+        products = flat.new_zeros(len(stocks.months) if wanted else 0, *flat.shape)
+        d_c = torch.zeros_like(c)
+        for month, z, r in stocks.blocks(len(flat)):
+            active = torch.mm(flat, z.mT).relu_().view(members, hidden, -1)
+            residual = torch.baddbmm(r - c[:, month, None, None], v[:, month, None], active, alpha=-1)
+            losses += residual.square().sum((1, 2), dtype=torch.float64)
+            if wanted:
+                products[month].addmm_(active.sign_().mul_(residual).view(len(flat), -1), z, alpha=-2)
+                d_c[:, month] -= 2 * residual.sum((1, 2))
+        if wanted:
+            d_v = torch.einsum("brp,rp->rb", products, flat).view(members, hidden, -1).mT
+            d_weight = torch.einsum("brp,rb->rp", products, v.mT.reshape(len(flat), -1))
+            ctx.save_for_backward(d_v, d_c, d_weight.view_as(weight))
+        return losses.to(weight.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        return None, *_scaled(upstream[0], ctx.saved_tensors)
+
+
+class _DeepLoss(torch.autograd.Function):
+    """Several hidden layers: forward and backward through all of them while a block is in the cache."""
+
+    @staticmethod
+    def forward(ctx: Any, stocks: Pass, v: Tensor, c: Tensor, *weights: Tensor) -> Tensor:
+        wanted = any(ctx.needs_input_grad)
+        losses = v.new_zeros(len(v), dtype=torch.float64)
+        d_v, d_c = torch.zeros_like(v), torch.zeros_like(c)
+        d_weights = [torch.zeros_like(weight) for weight in weights]
+        for month, z, r in stocks.blocks(_rows(weights)):
+            layers = _forward(weights, z)
+            v_t = v[:, month, None]
+            residual = torch.baddbmm(r - c[:, month, None, None], v_t, layers[-1], alpha=-1)
+            losses += residual.square().sum((1, 2), dtype=torch.float64)
+            if wanted:
+                residual *= -2
+                d_v[:, month] += torch.bmm(layers[-1], residual.mT)[..., 0]
+                d_c[:, month] += residual.sum((1, 2))
+                _backward(weights, layers, z, v_t.mT * residual, d_weights)
+        if wanted:
+            ctx.save_for_backward(d_v, d_c, *d_weights)
+        return losses.to(v.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        return None, *_scaled(upstream[0], ctx.saved_tensors)
+
+
+class _HiddenMoments(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, stocks: Pass, *weights: Tensor) -> tuple[Tensor, Tensor]:
+        members, hidden, _ = weights[-1].shape
+        total = weights[0].new_zeros(members, hidden, dtype=torch.float64)
+        second = total.new_zeros(members, hidden, hidden)
+        for _, z, _ in stocks.blocks(_rows(weights)):
+            last = _forward(weights, z)[-1]
+            total += last.sum(2)
+            second += torch.bmm(last, last.mT)
+        ctx.stocks = stocks
+        ctx.save_for_backward(*weights)
+        return total, second
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        weights = ctx.saved_tensors
+        d_total, d_second = (gradient.to(weights[0].dtype) for gradient in upstream)
+        both = d_second + d_second.mT
+        d_weights = [torch.zeros_like(weight) for weight in weights]
+        for _, z, _ in ctx.stocks.blocks(_rows(weights)):
+            layers = _forward(weights, z)
+            _backward(weights, layers, z, torch.baddbmm(d_total[..., None], both, layers[-1]), d_weights)
+        return None, *d_weights
+
+
+def _forward(weights: Sequence[Tensor], z: Tensor) -> list[Tensor]:
+    """(M, H, N) values of each hidden layer."""
+    members, hidden, width = weights[0].shape
+    layers = [torch.mm(weights[0].reshape(-1, width), z.mT).relu_().view(members, hidden, -1)]
+    for weight in weights[1:]:
+        layers.append(torch.baddbmm(weight[..., -1:], weight[..., :-1], layers[-1]).relu_())
+    return layers
+
+
+def _backward(
+    weights: Sequence[Tensor], layers: list[Tensor], z: Tensor, d_last: Tensor, d_weights: list[Tensor]
+) -> None:
+    """Add what a block contributes to the gradients of the weights; uses up ``layers`` and ``d_last``."""
+    for depth in range(len(weights) - 1, 0, -1):
+        d_last *= layers[depth].sign_()
+        d_weights[depth][..., :-1].baddbmm_(d_last, layers[depth - 1].mT)
+        d_weights[depth][..., -1] += d_last.sum(2)
+        d_last = torch.bmm(weights[depth][..., :-1].mT, d_last)
+    d_last *= layers[0].sign_()
+    d_weights[0].view(-1, z.shape[1]).addmm_(d_last.view(-1, len(z)), z)
+
+
+def _rows(weights: Sequence[Tensor]) -> int:
+    return sum(weight.shape[0] * weight.shape[1] for weight in weights)
+
+
+def _scaled(upstream: Tensor, gradients: Sequence[Tensor]) -> list[Tensor]:
+    """Gradients of each member's loss times what comes from above."""
+    return [gradient * upstream.view(-1, *(1,) * (gradient.dim() - 1)) for gradient in gradients]

@@ -1,0 +1,160 @@
+"""Trains a stack of members side by side: batches, early stopping, best weights; stopped members leave.
+
+A member is one candidate with one number of factors and one seed. It becomes what it would have become
+alone, up to rounding: members share only data and the order of batches.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqpricing_core.nn.batch_norm import BatchNorm
+from seqpricing_core.nn.months import Batch, TrainingMonths
+from seqpricing_core.nn.stack import State, select
+from seqpricing_core.study import Training
+from seqpricing_core.training.adam import StackedAdam
+from seqpricing_core.training.search import Candidate
+
+
+class StackedNetwork(Protocol):
+    """A `torch.nn.Module` whose parameters and buffers have a first axis of members."""
+
+    def losses(self, batch: Batch) -> Tensor:
+        """(M,) mean loss over the stock-months of the batch."""
+        ...
+
+
+@dataclass(frozen=True)
+class Member:
+    """What sets a member apart from the others of its stack."""
+
+    candidate: Candidate
+    factors: int
+    seed: int
+
+
+@dataclass
+class TrainedMember:
+    """A member after early stopping: the road there, and its best weights."""
+
+    member: Member
+    train_loss: list[float] = field(default_factory=list)
+    """Mean squared residual per epoch, in squared percent, without the penalty."""
+    validation_loss: list[float] = field(default_factory=list)
+
+    @property
+    def lowest_loss(self) -> float:
+        """Infinite if not even the first epoch ended with a finite loss."""
+        return min(self.validation_loss, default=math.inf)
+
+    @property
+    def best_epoch(self) -> int:
+        """From 1; 0 if there was none."""
+        return int(np.argmin(self.validation_loss)) + 1 if self.validation_loss else 0
+
+    def remember(self, train: float, validation: float, patience: int) -> tuple[bool, bool]:
+        """Note an epoch. Whether it is the best so far, and whether training is over."""
+        if not math.isfinite(validation):
+            return False, True
+        self.train_loss.append(train)
+        self.validation_loss.append(validation)
+        epochs = len(self.validation_loss)
+        return self.best_epoch == epochs, epochs - self.best_epoch >= patience
+
+
+def train_members(
+    network: Any,
+    members: list[Member],
+    months: tuple[TrainingMonths, TrainingMonths],
+    training: Training,
+    order: np.random.Generator,
+) -> tuple[list[TrainedMember], State]:
+    """Adam on mean squared residual plus l1 (*memory*, eq. 19), in random batches of whole months.
+
+    A member stops when its validation loss has not improved for ``patience`` epochs, or is no longer
+    finite. All members see the same batches in the same order.
+
+    Parameters
+    ----------
+    network
+        A `StackedNetwork` with the initial weights of the members, in their order.
+    months
+        Training and validation.
+
+    Returns
+    -------
+    tuple
+        The members, and the state of the stack with the best epoch's weights of each.
+    """
+    train, validation = months
+    whole = validation.batch(np.arange(len(validation)))
+    trained = [TrainedMember(member) for member in members]
+    best: State = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    optimiser = _optimiser(network, members)
+    active = list(range(len(members)))
+    for _ in range(training.max_epochs):
+        train_loss = _train_epoch(network, optimiser, train, training.batch_months, order)
+        network.eval()
+        with torch.no_grad():
+            validation_loss = network.losses(whole).tolist()
+        outcomes = [
+            trained[seat].remember(*losses, training.patience)
+            for seat, losses in zip(active, zip(train_loss, validation_loss, strict=True), strict=True)
+        ]
+        _keep_best(best, network, active, [improved for improved, _ in outcomes])
+        stay = [place for place, (_, over) in enumerate(outcomes) if not over]
+        if not stay:
+            break
+        if len(stay) < len(active):
+            seats = torch.tensor(stay, device=whole.x.device)
+            select(network, seats)
+            optimiser.select(seats)
+            active = [active[place] for place in stay]
+    return trained, best
+
+
+def _train_epoch(
+    network: Any, optimiser: StackedAdam, train: TrainingMonths, size: int, order: np.random.Generator
+) -> list[float]:
+    """Mean training loss of each active member over the epoch, as it learns."""
+    network.train()
+    squares: Tensor | float = 0.0
+    for months in _batches(order.permutation(len(train)), size):
+        batch = train.batch(months)
+        losses = network.losses(batch)
+        losses.sum().backward()
+        optimiser.step()
+        squares = squares + losses.detach().double() * batch.count
+    assert isinstance(squares, Tensor)
+    return [float(value) for value in (squares / train.total).tolist()]
+
+
+def _optimiser(network: Any, members: list[Member]) -> StackedAdam:
+    """The theta of eq. 19 is weights and biases, without the scale and shift of batch norm."""
+    norms = [name for name, module in network.named_modules() if isinstance(module, BatchNorm)]
+    like = next(network.parameters())
+    return StackedAdam(
+        network,
+        like.new_tensor([member.candidate.learning_rate for member in members]),
+        like.new_tensor([member.candidate.l1 for member in members]),
+        {f"{norm}.{name}" for norm in norms for name in ("scale", "shift")},
+    )
+
+
+def _keep_best(best: State, network: Any, active: list[int], improved: list[bool]) -> None:
+    places = [place for place, yes in enumerate(improved) if yes]
+    seats = [active[place] for place in places]
+    for name, tensor in network.state_dict().items():
+        best[name][seats] = tensor[places]
+
+
+def _batches(order: np.ndarray[Any, Any], size: int) -> Iterator[np.ndarray[Any, Any]]:
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
