@@ -44,17 +44,19 @@ class Family:
     """In `seqpricing_core.models`; imported, and torch with it, when needed."""
     kind: str
     """The library that fits it."""
+    warm: bool = False
+    """Its ``fit`` also takes ``previous``, the fits of the window before, for a warm start."""
 
 
 FAMILIES = {
     "ipca": Family("IPCA", "ipca", "numpy"),
-    "ca0": Family("CA0", "conditional_autoencoder", "pytorch"),
-    "ca1": Family("CA1", "conditional_autoencoder", "pytorch"),
-    "ca2": Family("CA2", "conditional_autoencoder", "pytorch"),
-    "ca3": Family("CA3", "conditional_autoencoder", "pytorch"),
-    "seqrat": Family("SeqRAT", "sequence_factor", "pytorch"),
-    "seqgat": Family("SeqGAT", "sequence_factor", "pytorch"),
-    "seqlat": Family("SeqLAT", "sequence_factor", "pytorch"),
+    "ca0": Family("CA0", "conditional_autoencoder", "pytorch", warm=True),
+    "ca1": Family("CA1", "conditional_autoencoder", "pytorch", warm=True),
+    "ca2": Family("CA2", "conditional_autoencoder", "pytorch", warm=True),
+    "ca3": Family("CA3", "conditional_autoencoder", "pytorch", warm=True),
+    "seqrat": Family("SeqRAT", "sequence_factor", "pytorch", warm=True),
+    "seqgat": Family("SeqGAT", "sequence_factor", "pytorch", warm=True),
+    "seqlat": Family("SeqLAT", "sequence_factor", "pytorch", warm=True),
 }
 
 TITLES = {name: family.title for name, family in FAMILIES.items()} | {"oracle": "Oracle"}
@@ -122,13 +124,18 @@ class FittedFamily:
 
 
 def fit_family(
-    config: ModelConfig, factor_numbers: Sequence[int], samples: WindowSamples, training: Training
+    config: ModelConfig,
+    factor_numbers: Sequence[int],
+    samples: WindowSamples,
+    training: Training,
+    previous: FittedFamily | None = None,
 ) -> FittedFamily:
     """Fit one family for every K on the estimation years of a window.
 
-    **Timing.** Sees the months of the two samples and nothing else.
+    **Timing.** Sees the months of the two samples and, for a warm start, the fit of the window before.
     """
-    models = _module(config).fit(config, factor_numbers, samples, training)
+    warm = {"previous": previous.models} if previous and FAMILIES[config.family].warm else {}
+    models = _module(config).fit(config, factor_numbers, samples, training, **warm)
     return FittedFamily(config, samples.window, models)
 
 
