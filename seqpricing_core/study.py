@@ -146,6 +146,8 @@ class Training(Config):
     """Begin with the weights of the window before, where the architecture is the same."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """``auto`` is CUDA where there is a GPU."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of products with characteristics while a single hidden layer trains; validation is in float32."""
     block_mib: PositiveInt | None = None
     """Values of hidden layers held at once; by default what stays in a cache: 8, on a GPU 256."""
 

@@ -1,8 +1,8 @@
 """Recurrent cells, stacked (*memory*, eq. 6 and appendix C).
 
 A cell has G gates with weights W (G, H, inputs), U (G, H, H) and one bias b (G, H) each, and a state
-(S, M, B, H) whose first entry is h. The input's part, W x + b, is computed outside: overlapping
-sequences share it.
+of one or two (M, H, B), h first. The input's part, W x + b, is computed outside: overlapping sequences share it. The
+batch is the last axis, so that element-wise work runs along it however few units there are.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ class Cell(nn.Module):
         self.bias = uniform(members, self.gates, hidden, fan_in=hidden)
 
     def project(self, x: Tensor) -> Tensor:
-        """W x + b: (S, inputs) or (M, S, inputs) -> (M, S, G H)."""
-        return torch.matmul(x, self.input_weight.flatten(1, 2).mT) + self.bias.flatten(1)[:, None]
+        """W x + b: (inputs, S) or (M, inputs, S) -> (M, G H, S)."""
+        return torch.matmul(self.input_weight.flatten(1, 2), x) + self.bias.flatten(1)[..., None]
 
     def recur(self, h: Tensor) -> Tensor:
-        """U h: (M, B, H) -> (M, B, G H)."""
-        return torch.bmm(h, self.hidden_weight.flatten(1, 2).mT)
+        """U h: (M, H, B) -> (M, G H, B)."""
+        return torch.bmm(self.hidden_weight.flatten(1, 2), h)
 
     def step(self, projected: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """The next state, from W x + b (M, B, G H) and the state before."""
+        """The next state, from W x + b (M, G H, B) and the state before."""
         raise NotImplementedError
 
 
@@ -63,9 +63,9 @@ class GRU(Cell):
         (h,) = state
         size = self.hidden
         recurrent = self.recur(h)
-        both = torch.sigmoid(projected[..., : 2 * size] + recurrent[..., : 2 * size])
-        update, reset = both[..., :size], both[..., size:]
-        new = torch.tanh(projected[..., 2 * size :] + reset * recurrent[..., 2 * size :])
+        both = torch.sigmoid(projected[:, : 2 * size] + recurrent[:, : 2 * size])
+        update, reset = both[:, :size], both[:, size:]
+        new = torch.tanh(projected[:, 2 * size :] + reset * recurrent[:, 2 * size :])
         return (new + update * (h - new),)
 
 
@@ -79,9 +79,9 @@ class LSTM(Cell):
         h, c = state
         size = self.hidden
         linear = projected + self.recur(h)
-        gates = torch.sigmoid(linear[..., : 3 * size])
-        forget, admit, out = gates[..., :size], gates[..., size : 2 * size], gates[..., 2 * size :]
-        c = forget * c + admit * torch.tanh(linear[..., 3 * size :])
+        gates = torch.sigmoid(linear[:, : 3 * size])
+        forget, admit, out = gates[:, :size], gates[:, size : 2 * size], gates[:, 2 * size :]
+        c = forget * c + admit * torch.tanh(linear[:, 3 * size :])
         return out * torch.tanh(c), c
 
 

@@ -66,35 +66,37 @@ class AttentionFactorNetwork(nn.Module):
     def forward(self, sequences: Sequences) -> Tensor:
         """(M, B, K) f_t = W_factor [h'_1 .. h'_L] + b_3 (eq. 12-13)."""
         decoded, _ = self.decode(sequences)
-        return torch.bmm(decoded.flatten(2), self.weight.flatten(2).mT) + self.bias[:, None]
+        weight = self.weight.transpose(2, 3).flatten(2)
+        return (torch.bmm(weight, decoded.flatten(1, 2)) + self.bias[..., None]).mT
 
     def attend(self, sequences: Sequences) -> Tensor:
         """(M, B, L, L) attention weights: decoder step, encoder month (eq. 8-9)."""
-        return self.decode(sequences)[1]
+        return self.decode(sequences)[1].permute(0, 3, 1, 2)
 
     def encode(self, sequences: Sequences) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """(M, B, L, H) encoder states (eq. 5-6), and the last state, which starts the decoder (eq. 7)."""
-        projected = self.encoder.project(sequences.x)  # each month once, though L sequences hold it
-        shape = (len(projected), len(sequences.positions), self.encoder.hidden)
+        """(M, H, L, B) encoder states (eq. 5-6), and the last state, which starts the decoder (eq. 7)."""
+        projected = self.encoder.project(sequences.x.mT)  # each month once, though L sequences hold it
+        shape = (len(projected), self.encoder.hidden, len(sequences.positions))
         state = tuple(projected.new_zeros(shape) for _ in range(self.encoder.states))
         states = []
         for month in range(self.lookback):
-            seen = sequences.observed[:, month, None]
-            after = self.encoder.step(projected[:, sequences.positions[:, month]], state)
+            seen = sequences.observed[:, month]
+            after = self.encoder.step(projected[..., sequences.positions[:, month]], state)
             state = tuple(torch.where(seen, a, b) for a, b in zip(after, state, strict=True))
             states.append(state[0])
         return torch.stack(states, dim=2), state
 
     def decode(self, sequences: Sequences) -> tuple[Tensor, Tensor]:
-        """(M, B, L, H) decoder states (eq. 11) and (M, B, L, L) the attention of each step."""
+        """(M, H, L, B) decoder states (eq. 11) and (M, L, L, B) the attention of each step."""
         encoded, state = self.encode(sequences)
-        keys = torch.matmul(encoded, self.attention[:, None].mT)  # W_att h_s
+        keys = torch.bmm(self.attention, encoded.flatten(2)).view_as(encoded)  # W_att h_s
+        unseen = ~sequences.observed.mT
         hidden, attention = [], []
         for _ in range(self.lookback):
-            scores = (state[0][:, :, None] * keys).sum(-1)  # eq. 8
-            weights = torch.softmax(scores.masked_fill(~sequences.observed, -torch.inf), dim=-1)  # eq. 9
-            context = (weights[..., None] * encoded).sum(2)  # eq. 10
+            scores = (state[0][:, :, None] * keys).sum(1)  # eq. 8
+            weights = torch.softmax(scores.masked_fill(unseen, -torch.inf), dim=1)  # eq. 9
+            context = (weights[:, None] * encoded).sum(2)  # eq. 10
             state = self.decoder.step(self.decoder.project(context), state)  # eq. 11
             hidden.append(state[0])
             attention.append(weights)
-        return torch.stack(hidden, dim=2), torch.stack(attention, dim=2)
+        return torch.stack(hidden, dim=2), torch.stack(attention, dim=1)

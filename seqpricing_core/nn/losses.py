@@ -23,14 +23,21 @@ Month = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Pass:
-    """Months to pass over, and how many values of hidden layers to hold at once."""
+    """Months to pass over, and how many values of hidden layers to hold at once.
+
+    z may be in bfloat16: then a single hidden layer is worked out in it, several are not.
+    """
 
     months: Sequence[Month]
     block: int
 
+    def columns(self, rows: int) -> int:
+        """Stocks in the largest block if ``rows`` values are held per stock."""
+        return min(max(256, self.block // rows), max(len(r) for _, r in self.months))
+
     def blocks(self, rows: int) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Position of the month, z and r of some of its stocks; ``rows`` values are held per stock."""
-        columns = max(256, self.block // rows)
+        """Position of the month, z and r of some of its stocks."""
+        columns = self.columns(rows)
         for month, (z, r) in enumerate(self.months):
             for start in range(0, len(r), columns):
                 yield month, z[start : start + columns], r[start : start + columns]
@@ -63,7 +70,8 @@ class _OneLayerLoss(torch.autograd.Function):
     """Two matrix products per block, A = W z and S = D z with D = 1(A > 0) e, and a little in between.
 
     From S of a month follow the gradients of W (v_t S) and of v_t (the diagonal of W S'), since
-    sum_n e_n relu(W z_n) = sum_n D_n W z_n.
+    sum_n e_n relu(W z_n) = sum_n D_n W z_n. Blocks are worked out in the precision of z, sums over blocks in that
+    of the weights.
     """
 
     @staticmethod
@@ -74,17 +82,25 @@ class _OneLayerLoss(torch.autograd.Function):
         losses = weight.new_zeros(members, dtype=torch.float64)
         products = flat.new_zeros(len(stocks.months) if wanted else 0, *flat.shape)
         d_c = torch.zeros_like(c)
+        precision = stocks.months[0][0].dtype
+        w, v_low = flat.to(precision), v.to(precision)
+        # One piece of memory for all blocks: fresh pages for each would cost as much as the arithmetic.
+        memory = w.new_empty(len(flat) * stocks.columns(len(flat)))
         for month, z, r in stocks.blocks(len(flat)):
-            active = torch.mm(flat, z.mT).relu_().view(members, hidden, -1)
-            residual = torch.baddbmm(r - c[:, month, None, None], v[:, month, None], active, alpha=-1)
+            layer = memory[: len(flat) * len(r)].view(len(flat), len(r))
+            active = torch.mm(w, z.mT, out=layer).relu_().view(members, hidden, -1)
+            residual = (r - c[:, month, None, None]).sub_(torch.bmm(v_low[:, month, None], active))
             losses += residual.square().sum((1, 2), dtype=torch.float64)
             if wanted:
-                products[month].addmm_(active.sign_().mul_(residual).view(len(flat), -1), z, alpha=-2)
-                d_c[:, month] -= 2 * residual.sum((1, 2))
+                d = _where_active(residual, active).view(len(flat), -1)
+                products[month, :, :-1] += torch.mm(d, z[:, :-1])
+                products[month, :, -1] += d.sum(1)
+                d_c[:, month] += residual.sum((1, 2))
         if wanted:
+            products *= -2
             d_v = torch.einsum("brp,rp->rb", products, flat).view(members, hidden, -1).mT
             d_weight = torch.einsum("brp,rb->rp", products, v.mT.reshape(len(flat), -1))
-            ctx.save_for_backward(d_v, d_c, d_weight.view_as(weight))
+            ctx.save_for_backward(d_v, -2 * d_c, d_weight.view_as(weight))
         return losses.to(weight.dtype)
 
     @staticmethod
@@ -102,6 +118,7 @@ class _DeepLoss(torch.autograd.Function):
         d_v, d_c = torch.zeros_like(v), torch.zeros_like(c)
         d_weights = [torch.zeros_like(weight) for weight in weights]
         for month, z, r in stocks.blocks(_rows(weights)):
+            z = z.to(v.dtype)
             layers = _forward(weights, z)
             v_t = v[:, month, None]
             residual = torch.baddbmm(r - c[:, month, None, None], v_t, layers[-1], alpha=-1)
@@ -127,7 +144,7 @@ class _HiddenMoments(torch.autograd.Function):
         total = weights[0].new_zeros(members, hidden, dtype=torch.float64)
         second = total.new_zeros(members, hidden, hidden)
         for _, z, _ in stocks.blocks(_rows(weights)):
-            last = _forward(weights, z)[-1]
+            last = _forward(weights, z.to(weights[0].dtype))[-1]
             total += last.sum(2)
             second += torch.bmm(last, last.mT)
         ctx.stocks = stocks
@@ -141,6 +158,7 @@ class _HiddenMoments(torch.autograd.Function):
         both = d_second + d_second.mT
         d_weights = [torch.zeros_like(weight) for weight in weights]
         for _, z, _ in ctx.stocks.blocks(_rows(weights)):
+            z = z.to(weights[0].dtype)
             layers = _forward(weights, z)
             _backward(weights, layers, z, torch.baddbmm(d_total[..., None], both, layers[-1]), d_weights)
         return None, *d_weights
@@ -158,14 +176,21 @@ def _forward(weights: Sequence[Tensor], z: Tensor) -> list[Tensor]:
 def _backward(
     weights: Sequence[Tensor], layers: list[Tensor], z: Tensor, d_last: Tensor, d_weights: list[Tensor]
 ) -> None:
-    """Add what a block contributes to the gradients of the weights; uses up ``layers`` and ``d_last``."""
+    """Add what a block contributes to the gradients of the weights; uses up ``layers``."""
     for depth in range(len(weights) - 1, 0, -1):
-        d_last *= layers[depth].sign_()
+        d_last = _where_active(d_last, layers[depth])
         d_weights[depth][..., :-1].baddbmm_(d_last, layers[depth - 1].mT)
         d_weights[depth][..., -1] += d_last.sum(2)
         d_last = torch.bmm(weights[depth][..., :-1].mT, d_last)
-    d_last *= layers[0].sign_()
+    d_last = _where_active(d_last, layers[0])
     d_weights[0].view(-1, z.shape[1]).addmm_(d_last.view(-1, len(z)), z)
+
+
+def _where_active(gradient: Tensor, layer: Tensor) -> Tensor:
+    """``gradient`` where the layer (after its ReLU) is positive, else 0; in the memory of ``layer``."""
+    gradient = gradient.to(layer.dtype).expand_as(layer)
+    masked: Tensor = torch.ops.aten.threshold_backward.grad_input(gradient, layer, 0, grad_input=layer)
+    return masked
 
 
 def _rows(weights: Sequence[Tensor]) -> int:

@@ -39,10 +39,18 @@ class Batch:
 
 
 class TrainingMonths:
-    """The stock-months of a sample that have a return, held once, batches by reference."""
+    """The stock-months of a sample that have a return, held once, batches by reference.
+
+    Characteristics are held in ``precision``, everything else in ``dtype``.
+    """
 
     def __init__(
-        self, sample: Sample, device: torch.device, block_mib: int, dtype: torch.dtype = torch.float32
+        self,
+        sample: Sample,
+        device: torch.device,
+        block_mib: int,
+        dtype: torch.dtype = torch.float32,
+        precision: torch.dtype | None = None,
     ) -> None:
         panel = sample.panel.with_returns()
         n, width = panel.characteristics.shape
@@ -54,12 +62,12 @@ class TrainingMonths:
         self.gram, self.cross, self.squares = (
             torch.stack(parts).to(device) for parts in zip(*grams, strict=True)
         )
-        z, r = z.to(device), r.to(dtype).to(device)
+        z, r = z.to(device, precision or dtype), r.to(device, dtype)
         self.months = [(z[t], r[t]) for t in rows]
         self.sizes = np.diff(panel.offsets)
-        self.x = torch.from_numpy(sample.managed.x * PERCENT).to(dtype).to(device)
+        self.x = torch.from_numpy(sample.managed.x * PERCENT).to(device, dtype)
         self._first = sample.lookback
-        self._block = block_mib * 2**20 // r.element_size()
+        self._block = block_mib * 2**20 // z.element_size()
 
     def __len__(self) -> int:
         """Months."""

@@ -25,6 +25,14 @@ Build: TypeAlias = Callable[[int, HiddenSizes, int], FactorModelNetwork]
 
 Fits: TypeAlias = Mapping[int, tuple[FittedModel, ...]]
 
+@dataclass(frozen=True)
+class Winner:
+    """The candidate with the lowest validation loss, trained, and the record of all candidates."""
+
+    network: FactorModelNetwork
+    record: dict[str, Any]
+
+
 def fit_networks(
     build: Build,
     grid: Grid,
@@ -33,6 +41,25 @@ def fit_networks(
     training: Training,
     previous: Fits | None = None,
 ) -> dict[int, tuple[FittedFactorModel, ...]]:
+    """The winners of `train_networks` as latent factor models, with their factors in every month."""
+
+    def fitted(winner: Winner) -> FittedFactorModel:
+        model = NetworkFactorModel(winner.network)
+        history = factor_history(model, samples.train, samples.validation)
+        return FittedFactorModel(model, history, winner.record)
+
+    winners = train_networks(build, grid, factor_numbers, samples, training, previous)
+    return {k: tuple(map(fitted, members)) for k, members in winners.items()}
+
+
+def train_networks(
+    build: Build,
+    grid: Grid,
+    factor_numbers: Sequence[int],
+    samples: WindowSamples,
+    training: Training,
+    previous: Fits | None = None,
+) -> dict[int, tuple[Winner, ...]]:
     """Train all candidates for all K and seeds; per K and seed keep the best on the validation months.
 
     A seed decides initial weights. The order of batches depends on the test year alone and
@@ -61,8 +88,9 @@ def fit_networks(
             mine = list(itertools.islice(results, len(round_)))
             searches[key].tell([one.lowest_loss for one, _ in mine])
             trained[key] += mine
+    test_year = samples.window.test_year
     return {
-        k: tuple(_fitted(build, samples, trained[k, seed]) for seed in training.seeds)
+        k: tuple(_winner(build, test_year, trained[k, seed]) for seed in training.seeds)
         for k in factor_numbers
     }
 
@@ -86,7 +114,9 @@ class _Engine:
         )
         block = self.training.block_mib or (256 if self.device.type == "cuda" else 8)
         self.months = (
-            TrainingMonths(self.samples.train, self.device, block),
+            TrainingMonths(
+                self.samples.train, self.device, block, precision=getattr(torch, self.training.precision)
+            ),
             TrainingMonths(self.samples.validation, self.device, block),
         )
 
@@ -122,18 +152,16 @@ class _Engine:
         )
 
 
-def _fitted(build: Build, samples: WindowSamples, trained: list[_Trained]) -> FittedFactorModel:
-    """The candidate with the lowest validation loss, its factors, and the record of all."""
+def _winner(build: Build, test_year: int, trained: list[_Trained]) -> Winner:
     best, state = min(trained, key=lambda one: one[0].lowest_loss)
     candidate, factors, seed = best.member.candidate, best.member.factors, best.member.seed
     if not best.validation_loss:
         raise FloatingPointError(
             f"none of the {len(trained)} candidates has a finite validation loss "
-            f"(test year {samples.window.test_year}, K = {factors}, seed {seed})"
+            f"(test year {test_year}, K = {factors}, seed {seed})"
         )
     network = build(1, candidate.beta_hidden, factors)
     network.load_state_dict(state)
-    model = NetworkFactorModel(network.eval())
     record: dict[str, Any] = {
         "seed": seed,
         "winner": asdict(candidate),
@@ -150,4 +178,4 @@ def _fitted(build: Build, samples: WindowSamples, trained: list[_Trained]) -> Fi
         "train_loss": best.train_loss,
         "validation_loss": best.validation_loss,
     }
-    return FittedFactorModel(model, factor_history(model, samples.train, samples.validation), record)
+    return Winner(network.eval(), record)
