@@ -90,7 +90,7 @@ def plain_model(
 ) -> PlainModel:
     """A model of the ordinary kind with the weights of a stacked member (its arrays, one member)."""
     weights = {name: torch.tensor(np.asarray(array)) for name, array in state.items()}
-    factors, characteristics = len(weights["beta.bias"]), weights["beta.weights.0" if hidden else "beta.output"].shape[-1]
+    factors, characteristics = len(weights["betas.0.bias"]), weights["betas.0.weights.0" if hidden else "betas.0.output"].shape[-1]
     if family in CELLS:
         _, units, inputs = weights["factor.encoder.input_weight"].shape
         factor: nn.Module = PlainFactors(family, inputs, units, lookback, factors)
@@ -99,12 +99,12 @@ def plain_model(
     model = PlainModel(characteristics, hidden, factors, factor)
     with torch.no_grad():
         for depth in range(len(hidden)):
-            model.beta[3 * depth].weight.copy_(weights[f"beta.weights.{depth}"])
+            model.beta[3 * depth].weight.copy_(weights[f"betas.0.weights.{depth}"])
             norm = model.beta[3 * depth + 1]
             for theirs, ours in (("weight", "scale"), ("bias", "shift"), ("running_mean", "mean"), ("running_var", "variance")):
-                getattr(norm, theirs).copy_(weights[f"beta.norms.{depth}.{ours}"])
-        model.beta[-1].weight.copy_(weights["beta.output"])
-        model.beta[-1].bias.copy_(weights["beta.bias"])
+                getattr(norm, theirs).copy_(weights[f"betas.0.norms.{depth}.{ours}"])
+        model.beta[-1].weight.copy_(weights["betas.0.output"])
+        model.beta[-1].bias.copy_(weights["betas.0.bias"])
         factor.linear.weight.copy_(weights["factor.weight"].reshape(factors, -1))
         factor.linear.bias.copy_(weights["factor.bias"])
         if family in CELLS:

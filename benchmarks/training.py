@@ -13,7 +13,8 @@ import itertools
 import resource
 import statistics
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -22,9 +23,10 @@ import torch
 import typer
 
 from seqpricing_core.models import sequence_factor
-from seqpricing_core.models.configs import IPCA, SeqLAT
+from seqpricing_core.models.configs import IPCA, HiddenSizes, SeqLAT
 from seqpricing_core.models.ipca import fit_ipca
-from seqpricing_core.nn.losses import Pass, squared_residuals
+from seqpricing_core.nn.factor_model_network import FactorModelNetwork
+from seqpricing_core.nn.losses import squared_residuals_of_groups
 from seqpricing_core.nn.months import TrainingMonths
 from seqpricing_core.nn.stack import fill, initial_state
 from seqpricing_core.panel.managed_portfolios import compute_managed_portfolios
@@ -67,16 +69,15 @@ class Engine:
             TrainingMonths(samples.validation, self.device, block),
         )
 
-    def run(self, epochs: int, patience: int) -> tuple[list[list[float]], int]:
-        """Validation losses of every candidate, in the order of the grid; longest run in epochs."""
-        losses: list[list[float]] = []
-        for hidden, group in itertools.groupby(candidates_of(CONFIG.grid), lambda c: c.beta_hidden):
-            members = [Member(candidate, FACTORS, SEED) for candidate in group]
-            network = fill(build(len(members), hidden), [initial(hidden)] * len(members)).to(self.device)
-            training = Training(max_epochs=epochs, patience=patience)
-            trained, _ = train_members(network, members, self.months, training, np.random.default_rng(0))
-            losses += [one.validation_loss for one in trained]
-        return losses, max(map(len, losses))
+    def run(self, epochs: int, patience: int, factors: Sequence[int]) -> list[list[float]]:
+        """Validation losses of every candidate and K, in the order of the grid."""
+        members = [Member(c, k, SEED) for c in candidates_of(CONFIG.grid) for k in factors]
+        groups = Counter(member.candidate.beta_hidden for member in members)
+        states = [initial(member.candidate.beta_hidden, member.factors) for member in members]
+        network = fill(build(groups, max(factors)), states).to(self.device)
+        training = Training(max_epochs=epochs, patience=patience)
+        trained, _ = train_members(network, members, self.months, training, np.random.default_rng(0))
+        return [one.validation_loss for one in trained]
 
 
 class Loop:
@@ -85,28 +86,29 @@ class Loop:
     def __init__(self, samples: WindowSamples) -> None:
         self.months = tuple(plain_loop.PlainMonths(s) for s in (samples.train, samples.validation))
 
-    def run(self, epochs: int, patience: int) -> tuple[list[list[float]], int]:
+    def run(self, epochs: int, patience: int, factors: Sequence[int]) -> list[list[float]]:
+        """As the engine's."""
         losses = []
-        for candidate in candidates_of(CONFIG.grid):
-            state = {name: tensor[0].numpy() for name, tensor in initial(candidate.beta_hidden).items()}
+        for candidate, k in itertools.product(candidates_of(CONFIG.grid), factors):
+            state = {name: tensor[0].numpy() for name, tensor in initial(candidate.beta_hidden, k).items()}
             model = plain_loop.plain_model("seqlat", state, candidate.beta_hidden, CONFIG.lookback)
             _, validation = plain_loop.train_plainly(
                 model, candidate.l1, candidate.learning_rate, self.months, max_epochs=epochs,
                 patience=patience, batch_months=64, order=np.random.default_rng(0),
             )  # fmt: skip
             losses.append(validation)
-        return losses, max(map(len, losses))
+        return losses
 
 
 SHAPE = [64, 65]
 
 
-def build(members: int, hidden: tuple[int, ...]) -> Any:
-    return sequence_factor.build(CONFIG, (SHAPE[0], SHAPE[1]), members, hidden, FACTORS)
+def build(groups: Mapping[HiddenSizes, int], factors: int) -> FactorModelNetwork:
+    return sequence_factor.build(CONFIG, (SHAPE[0], SHAPE[1]), groups, factors)
 
 
-def initial(hidden: tuple[int, ...]) -> dict[str, torch.Tensor]:
-    return initial_state(lambda: build(1, hidden), SEED)
+def initial(hidden: tuple[int, ...], factors: int) -> dict[str, torch.Tensor]:
+    return initial_state(lambda: build({hidden: 1}, factors), SEED)
 
 
 def seconds(action: Callable[[], Any], device: str) -> float:
@@ -117,10 +119,10 @@ def seconds(action: Callable[[], Any], device: str) -> float:
     return time.perf_counter() - start
 
 
-def seconds_per_epoch(runner: Engine | Loop, device: str, epochs: int) -> float:
+def seconds_per_epoch(runner: Engine | Loop, device: str, epochs: int, factors: Sequence[int]) -> float:
     """Difference of runs with 1 and 1 + ``epochs`` epochs: without what is done once."""
-    short = seconds(lambda: runner.run(1, 99), device)
-    return (seconds(lambda: runner.run(1 + epochs, 99), device) - short) / epochs
+    short = seconds(lambda: runner.run(1, 99, factors), device)
+    return (seconds(lambda: runner.run(1 + epochs, 99, factors), device) - short) / epochs
 
 
 def matrix_rate(device: str) -> float:
@@ -130,19 +132,19 @@ def matrix_rate(device: str) -> float:
 
 
 def first_layer_rate(months: TrainingMonths, device: str) -> float:
-    """GFLOP/s of forward and backward of the fused loss at 9 members of 64 units, its two products counted."""
-    members, hidden = 9, 64
+    """GFLOP/s of forward and backward of the fused loss of the 27 candidates, its two products counted."""
     batch = months.batch(np.arange(min(64, len(months))))
-    width = batch.gram.shape[-1]
-    weight = torch.randn(members, hidden, width, device=device).requires_grad_()
-    v = torch.randn(members, len(batch.ends), hidden, device=device)
-    c = torch.zeros(members, len(batch.ends), device=device)
-    stocks: Pass = batch.stocks
+    width, b = batch.gram.shape[-1], len(batch.ends)
+    sizes = [(9, 8), (9, 16), (9, 64)]
+    weights = [torch.randn(*size, width, device=device).requires_grad_() for size in sizes]
+    v = [torch.randn(members, b, hidden, device=device) for members, hidden in sizes]
+    c = [torch.zeros(members, b, device=device) for members, _ in sizes]
 
     def both() -> None:
-        squared_residuals([weight], v, c, stocks).sum().backward()
+        losses = squared_residuals_of_groups(weights, v, c, batch.stocks)
+        torch.cat(losses).sum().backward()
 
-    flops = 4 * members * hidden * width * batch.count
+    flops = 4 * sum(members * hidden for members, hidden in sizes) * width * batch.count
     return max(flops / seconds(both, device) / 1e9 for _ in range(6))
 
 
@@ -181,32 +183,33 @@ def main(
     torch.set_num_threads(threads)
     SHAPE[:] = characteristics, characteristics + 1
     print(f"SIMULATED: {TRAIN} + {VALIDATION} months x {stocks} stocks x {characteristics} characteristics, "
-          f"27 candidates of SeqLAT, K = {FACTORS}, {device}, {threads} threads")  # fmt: skip
+          f"SeqLAT, {device}, {threads} threads")  # fmt: skip
     samples = simulate(stocks, characteristics)
     base, machine = peak_mib(), matrix_rate(device)
     print(f"matrix products in float32: {machine:.0f} GFLOP/s; data alone: {base:.0f} MiB")
     engines = {name: Engine(samples, device, name) for name in ("float32", "bfloat16")}
-    times = {}
     for name, engine in engines.items():
         layer = first_layer_rate(engine.months[0], device)
-        times[name] = seconds_per_epoch(engine, device, epochs)
-        print(f"engine, {name}: {times[name]:.2f} s an epoch of all candidates; first layer {layer:.0f} GFLOP/s "
-              f"({layer / machine:.0%} of the machine's float32); peak memory {peak_mib():.0f} MiB")  # fmt: skip
-    loop = Loop(samples)
-    slow = seconds_per_epoch(loop, "cpu", 1)
-    print(f"loop: {slow:.2f} s an epoch of all candidates; peak memory {peak_mib():.0f} MiB")
-    expected = loop.run(3, 99)[0]
-    for name, engine in engines.items():
-        pairs = zip(itertools.chain(*engine.run(3, 99)[0]), itertools.chain(*expected), strict=True)
-        apart = max(abs(a / b - 1) for a, b in pairs)
-        print(f"engine, {name}: {slow / times[name]:.1f} times faster than the loop; "
-              f"validation losses of 3 epochs x 27 candidates at most {apart:.1e} apart")  # fmt: skip
+        print(f"first layer, forward and backward, {name}: {layer:.0f} GFLOP/s "
+              f"({layer / machine:.0%} of the machine's float32)")  # fmt: skip
+    for factors in ([3], [1, 2, 3, 4, 5, 6]):
+        print(f"27 candidates x K = {', '.join(map(str, factors))}:")
+        times = {n: seconds_per_epoch(e, device, epochs, factors) for n, e in engines.items()}
+        memory, loop = peak_mib(), Loop(samples)
+        slow = seconds_per_epoch(loop, "cpu", 1, factors)
+        print(f"  loop              {slow:6.2f} s an epoch, {peak_mib():.0f} MiB at most")
+        expected = list(itertools.chain(*loop.run(2, 99, factors)))
+        for name, engine in engines.items():
+            pairs = zip(itertools.chain(*engine.run(2, 99, factors)), expected, strict=True)
+            apart = max(abs(a / b - 1) for a, b in pairs)
+            print(f"  engine, {name:9} {times[name]:6.2f} s an epoch, {memory:.0f} MiB at most: {slow / times[name]:.1f} "
+                  f"times faster; validation losses at most {apart:.1e} apart")  # fmt: skip
     if converge:
         for name, runner in (*engines.items(), ("loop", loop)):
             start = time.perf_counter()
-            losses, _ = runner.run(200, 10)
+            losses = runner.run(200, 10, [FACTORS])
             taken, run = time.perf_counter() - start, statistics.mean(map(len, losses))
-            print(f"{name} to convergence: {taken:.0f} s, {run:.0f} epochs a candidate, "
+            print(f"{name} to convergence, K = {FACTORS}: {taken:.0f} s, {run:.0f} epochs a candidate, "
                   f"lowest validation loss {min(map(min, losses)):.4f}")  # fmt: skip
     if ipca:
         compare_ipca(1000, TRAIN, characteristics)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from seqpricing_core.models.configs import ConditionalAutoencoder, HiddenSizes
@@ -15,10 +15,11 @@ from seqpricing_core.training.fit import Fits, fit_networks
 from seqpricing_core.windows import WindowSamples
 
 
-def build(shape: tuple[int, int], members: int, beta_hidden: HiddenSizes, factors: int) -> FactorModelNetwork:
-    """An untrained stack for P characteristics and Q managed portfolios."""
+def build(shape: tuple[int, int], groups: Mapping[HiddenSizes, int], factors: int) -> FactorModelNetwork:
+    """An untrained stack for P characteristics and Q managed portfolios; members by hidden sizes."""
     return FactorModelNetwork(
-        BetaNetwork(members, shape[0], beta_hidden, factors), LinearFactorNetwork(members, shape[1], factors)
+        [BetaNetwork(members, shape[0], hidden, factors) for hidden, members in groups.items()],
+        LinearFactorNetwork(sum(groups.values()), shape[1], factors),
     )
 
 
@@ -31,8 +32,8 @@ def fit(
 ) -> dict[int, tuple[FittedFactorModel, ...]]:
     """All K and seeds on one window."""
 
-    def untrained(members: int, beta_hidden: HiddenSizes, factors: int) -> FactorModelNetwork:
-        return build(samples.shape, members, beta_hidden, factors)
+    def untrained(groups: Mapping[HiddenSizes, int], factors: int) -> FactorModelNetwork:
+        return build(samples.shape, groups, factors)
 
     return fit_networks(untrained, config.grid, factor_numbers, samples, training, previous)
 
@@ -43,5 +44,5 @@ def restore(
     """The trained model from its arrays."""
     del config
     hidden = tuple(record["winner"]["beta_hidden"])
-    characteristics = state["beta.weights.0" if hidden else "beta.output"].shape[-1]
-    return with_state(build((characteristics, state["factor.weight"].shape[-1]), 1, hidden, factors), state)
+    characteristics = state["betas.0.weights.0" if hidden else "betas.0.output"].shape[-1]
+    return with_state(build((characteristics, state["factor.weight"].shape[-1]), {hidden: 1}, factors), state)

@@ -7,7 +7,7 @@ differ in the cell: plain recurrent, gated recurrent unit, long short-term memor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from seqpricing_core.models.configs import HiddenSizes, SequenceFactor
@@ -22,16 +22,16 @@ from seqpricing_core.windows import WindowSamples
 
 
 def build(
-    config: SequenceFactor, shape: tuple[int, int], members: int, beta_hidden: HiddenSizes, factors: int
+    config: SequenceFactor, shape: tuple[int, int], groups: Mapping[HiddenSizes, int], factors: int
 ) -> FactorModelNetwork:
-    """An untrained stack for P characteristics and Q managed portfolios.
+    """An untrained stack for P characteristics and Q managed portfolios; members by hidden sizes.
 
     The number of encoder and decoder units is K unless the config says otherwise (section 3.2).
     """
-    hidden = config.hidden_size or factors
+    cell, hidden = CELLS[config.family], config.hidden_size or factors
     return FactorModelNetwork(
-        BetaNetwork(members, shape[0], beta_hidden, factors),
-        AttentionFactorNetwork(CELLS[config.family], members, shape[1], hidden, config.lookback, factors),
+        [BetaNetwork(members, shape[0], beta_hidden, factors) for beta_hidden, members in groups.items()],
+        AttentionFactorNetwork(cell, sum(groups.values()), shape[1], hidden, config.lookback, factors),
     )
 
 
@@ -44,8 +44,8 @@ def fit(
 ) -> dict[int, tuple[FittedFactorModel, ...]]:
     """All K and seeds on one window."""
 
-    def untrained(members: int, beta_hidden: HiddenSizes, factors: int) -> FactorModelNetwork:
-        return build(config, samples.shape, members, beta_hidden, factors)
+    def untrained(groups: Mapping[HiddenSizes, int], factors: int) -> FactorModelNetwork:
+        return build(config, samples.shape, groups, factors)
 
     return fit_networks(untrained, config.grid, factor_numbers, samples, training, previous)
 
@@ -55,6 +55,6 @@ def restore(
 ) -> NetworkFactorModel:
     """The trained model from its arrays."""
     hidden = tuple(record["winner"]["beta_hidden"])
-    characteristics = state["beta.weights.0" if hidden else "beta.output"].shape[-1]
+    characteristics = state["betas.0.weights.0" if hidden else "betas.0.output"].shape[-1]
     shape = (characteristics, state["factor.encoder.input_weight"].shape[-1])
-    return with_state(build(config, shape, 1, hidden, factors), state)
+    return with_state(build(config, shape, {hidden: 1}, factors), state)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from seqpricing_core.nn.batch_norm import BatchNorm
-from seqpricing_core.nn.losses import hidden_moments, squared_residuals
+from seqpricing_core.nn.losses import hidden_moments, squared_residuals, squared_residuals_of_groups
 from seqpricing_core.nn.stack import uniform
 from seqpricing_core.nn.months import Batch
 
@@ -38,21 +38,7 @@ class BetaNetwork(nn.Module):
             layer = (torch.matmul(folded[..., :-1], layer) + folded[..., -1:]).relu()
         return torch.matmul(self.output, layer).mT + self.bias[:, None]
 
-    def losses(self, factors: Tensor, batch: Batch) -> Tensor:
-        """(M,) mean over the stock-months of the batch of (r - beta(z)' f)^2, squared percent (eq. 17).
-
-        Parameters
-        ----------
-        factors
-            (M, B, K) percent, of the months of the batch.
-        """
-        v = torch.matmul(factors, self.output)
-        c = (factors * self.bias[:, None]).sum(-1)
-        if not len(self.norms):
-            return _linear_loss(v, c, batch) / batch.count
-        return squared_residuals(self._folded(batch), v, c, batch.stocks) / batch.count
-
-    def _folded(self, batch: Batch) -> list[Tensor]:
+    def folded(self, batch: Batch) -> list[Tensor]:
         """Weights of the hidden layers with their norms folded in."""
         if not self.training:
             return [norm.of_training(w) for w, norm in zip(self.weights, self.norms, strict=True)]
@@ -64,6 +50,29 @@ class BetaNetwork(nn.Module):
                 moments = hidden_moments(folded, batch.stocks)
             folded.append(norm.of_batch(weight, *moments, batch.count))
         return folded
+
+
+def losses(networks: Sequence[BetaNetwork], factors: Sequence[Tensor], batch: Batch) -> list[Tensor]:
+    """(M,) of each stack: mean over the stock-months of the batch of (r - beta(z)' f)^2 (eq. 17), squared percent.
+
+    Parameters
+    ----------
+    networks
+        Stacks that differ in the width of their hidden layers, not in their number.
+    factors
+        For each stack (M, B, K) percent, of the months of the batch.
+    """
+    v = [torch.matmul(f, network.output) for network, f in zip(networks, factors, strict=True)]
+    c = [(f * network.bias[:, None]).sum(-1) for network, f in zip(networks, factors, strict=True)]
+    depth = len(networks[0].norms)
+    weights = [network.folded(batch) for network in networks]
+    if depth == 1:
+        squares = list(squared_residuals_of_groups([w[0] for w in weights], v, c, batch.stocks))
+    elif depth:
+        squares = [squared_residuals(*each, batch.stocks) for each in zip(weights, v, c, strict=True)]
+    else:
+        squares = [_linear_loss(*each, batch) for each in zip(v, c, strict=True)]
+    return [sums / batch.count for sums in squares]
 
 
 def _linear_loss(v: Tensor, c: Tensor, batch: Batch) -> Tensor:

@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from seqpricing_core.models.factor_model import Arrays, LatentFactorModel
-from seqpricing_core.nn.beta_network import BetaNetwork
-from seqpricing_core.nn.factor_networks import AttentionFactorNetwork, LinearFactorNetwork, Sequences
+from seqpricing_core.nn.beta_network import BetaNetwork, losses
+from seqpricing_core.nn.factor_networks import (
+    AttentionFactorNetwork,
+    LinearFactorNetwork,
+    Sequences,
+    UnitFactor,
+)
 from seqpricing_core.panel.panel import Float64, MonthKnown, MonthOutcome
 from seqpricing_core.nn.months import PERCENT, Batch
 
 
 class FactorModelNetwork(nn.Module):
-    """Beta network times factor network, in percent."""
+    """Beta networks times factor network, in percent.
 
-    def __init__(self, beta: BetaNetwork, factor: LinearFactorNetwork | AttentionFactorNetwork) -> None:
+    The factor networks of all members are alike and form one stack; their beta networks form one group
+    for each choice of hidden sizes, in the order of the members.
+    """
+
+    def __init__(
+        self, betas: Sequence[BetaNetwork], factor: LinearFactorNetwork | AttentionFactorNetwork | UnitFactor
+    ) -> None:
         super().__init__()
-        self.beta = beta
+        self.betas = nn.ModuleList(betas)
         self.factor = factor
 
     def losses(self, batch: Batch) -> Tensor:
         """(M,) mean squared residual (*memory*, eq. 17), squared percent."""
         factors = self.factor(Sequences.ending_at(batch.x, batch.ends, self.factor.lookback))
-        return self.beta.losses(factors, batch)
+        groups: list[Any] = list(self.betas)
+        return torch.cat(losses(groups, factors.split([len(beta.bias) for beta in groups]), batch))
 
 
 @dataclass(frozen=True)
@@ -38,7 +52,7 @@ class NetworkFactorModel(LatentFactorModel):
     def factor_loadings(self, known: MonthKnown) -> Float64:
         """(N, K)"""
         with torch.inference_mode():
-            beta = self.network.beta.loadings(torch.tensor(known.characteristics))
+            beta = self.network.betas[0].loadings(torch.tensor(known.characteristics))
         loadings: Float64 = beta[0].numpy().astype(np.float64)
         return loadings
 

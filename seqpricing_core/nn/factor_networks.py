@@ -45,6 +45,21 @@ class LinearFactorNetwork(nn.Module):
         return factors + self.bias[:, None]
 
 
+class UnitFactor(nn.Module):
+    """One factor that is always one: its loading is a plain forecast of the return."""
+
+    lookback = 1
+
+    def __init__(self, members: int) -> None:
+        super().__init__()
+        self.register_buffer("one", torch.ones(members, 1, 1))
+
+    def forward(self, sequences: Sequences) -> Tensor:
+        """(M, B, 1)"""
+        one: Tensor = self.get_buffer("one")
+        return one.expand(-1, len(sequences.positions), -1)
+
+
 class AttentionFactorNetwork(nn.Module):
     """x_t-L+1 .. x_t, oldest first -> f_t (*memory*, section 2.3.1).
 

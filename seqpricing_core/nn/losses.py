@@ -44,19 +44,30 @@ class Pass:
 
 
 def squared_residuals(weights: Sequence[Tensor], v: Tensor, c: Tensor, stocks: Pass) -> Tensor:
-    """(M,) sum over stock-months of (r - h(z)' v_t - c_t)^2, h(z) the last hidden layer.
+    """(M,) sum over stock-months of (r - h(z)' v_t - c_t)^2, h(z) the last of several hidden layers.
 
     Parameters
     ----------
     weights
-        Of each hidden layer, at least one.
+        Of each hidden layer.
     v, c
         (M, B, H) and (M, B).
     stocks
         B months.
     """
-    function = _OneLayerLoss if len(weights) == 1 else _DeepLoss
-    losses: Tensor = function.apply(stocks, v, c, *weights)
+    losses: Tensor = _DeepLoss.apply(stocks, v, c, *weights)
+    return losses
+
+
+def squared_residuals_of_groups(
+    weights: Sequence[Tensor], v: Sequence[Tensor], c: Sequence[Tensor], stocks: Pass
+) -> tuple[Tensor, ...]:
+    """The same for one hidden layer and members in groups of different widths, in one pass.
+
+    Every group has its weights (M, H, P+1), v (M, B, H) and c (M, B); together they fill the matrix
+    products that small ones would leave half empty.
+    """
+    losses: tuple[Tensor, ...] = _OneLayerLoss.apply(stocks, len(weights), *weights, *v, *c)
     return losses
 
 
@@ -75,37 +86,47 @@ class _OneLayerLoss(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, stocks: Pass, v: Tensor, c: Tensor, weight: Tensor) -> Tensor:
-        members, hidden, width = weight.shape
-        flat = weight.reshape(-1, width)
+    def forward(ctx: Any, stocks: Pass, groups: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        weights, v, c = (tensors[place : place + groups] for place in range(0, 3 * groups, groups))
+        shapes = [weight.shape[:2] for weight in weights]
+        flat = torch.cat([weight.flatten(0, 1) for weight in weights])
         wanted = any(ctx.needs_input_grad)
-        losses = weight.new_zeros(members, dtype=torch.float64)
+        losses = [one.new_zeros(len(one), dtype=torch.float64) for one in c]
         products = flat.new_zeros(len(stocks.months) if wanted else 0, *flat.shape)
-        d_c = torch.zeros_like(c)
+        d_c = [torch.zeros_like(one) for one in c]
         precision = stocks.months[0][0].dtype
-        w, v_low = flat.to(precision), v.to(precision)
+        w, v_low = flat.to(precision), [one.to(precision) for one in v]
         # One piece of memory for all blocks: fresh pages for each would cost as much as the arithmetic.
         memory = w.new_empty(len(flat) * stocks.columns(len(flat)))
         for month, z, r in stocks.blocks(len(flat)):
             layer = memory[: len(flat) * len(r)].view(len(flat), len(r))
-            active = torch.mm(w, z.mT, out=layer).relu_().view(members, hidden, -1)
-            residual = (r - c[:, month, None, None]).sub_(torch.bmm(v_low[:, month, None], active))
-            losses += residual.square().sum((1, 2), dtype=torch.float64)
+            torch.mm(w, z.mT, out=layer).relu_()
+            for group, active in enumerate(_by_group(layer, shapes)):
+                fitted = torch.bmm(v_low[group][:, month, None], active)
+                residual = (r - c[group][:, month, None, None]).sub_(fitted)
+                losses[group] += residual.square().sum((1, 2), dtype=torch.float64)
+                if wanted:
+                    _where_active(residual, active)
+                    d_c[group][:, month] += residual.sum((1, 2))
             if wanted:
-                d = _where_active(residual, active).view(len(flat), -1)
-                products[month, :, :-1] += torch.mm(d, z[:, :-1])
-                products[month, :, -1] += d.sum(1)
-                d_c[:, month] += residual.sum((1, 2))
+                products[month, :, :-1] += torch.mm(layer, z[:, :-1])
+                products[month, :, -1] += layer.sum(1)
         if wanted:
             products *= -2
-            d_v = torch.einsum("brp,rp->rb", products, flat).view(members, hidden, -1).mT
-            d_weight = torch.einsum("brp,rb->rp", products, v.mT.reshape(len(flat), -1))
-            ctx.save_for_backward(d_v, -2 * d_c, d_weight.view_as(weight))
-        return losses.to(weight.dtype)
+            d_v = torch.einsum("brp,rp->rb", products, flat)
+            d_weight = torch.einsum("brp,rb->rp", products, torch.cat([one.mT.flatten(0, 1) for one in v]))
+            ctx.save_for_backward(
+                *_by_group(d_weight, shapes),
+                *(one.mT for one in _by_group(d_v, shapes)),
+                *(-2 * one for one in d_c),
+            )
+        return tuple(loss.to(flat.dtype) for loss in losses)
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
-        return None, *_scaled(upstream[0], ctx.saved_tensors)
+        saved, groups = ctx.saved_tensors, len(upstream)
+        scaled = [_scaled(upstream[group], saved[group::groups]) for group in range(groups)]
+        return None, None, *(each[kind] for kind in range(3) for each in scaled)
 
 
 class _DeepLoss(torch.autograd.Function):
@@ -191,6 +212,12 @@ def _where_active(gradient: Tensor, layer: Tensor) -> Tensor:
     gradient = gradient.to(layer.dtype).expand_as(layer)
     masked: Tensor = torch.ops.aten.threshold_backward.grad_input(gradient, layer, 0, grad_input=layer)
     return masked
+
+
+def _by_group(rows: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
+    """Rows of all groups, (sum of M H, n), as one (M, H, n) for each group; views."""
+    parts = rows.split([members * hidden for members, hidden in shapes])
+    return [part.view(*shape, -1) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def _rows(weights: Sequence[Tensor]) -> int:

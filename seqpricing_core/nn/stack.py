@@ -31,29 +31,60 @@ def initial_state(build: Callable[[], nn.Module], seed: int) -> State:
         return build().state_dict()
 
 
+def seats(network: nn.Module, name: str) -> range:
+    """Members that a parameter or buffer holds: those of its group of beta networks, or all."""
+    if not name.startswith("betas."):
+        return range(sum(len(beta.bias) for beta in network.betas))
+    group = int(name.split(".")[1])
+    start = sum(len(beta.bias) for beta in network.betas[:group])
+    return range(start, start + len(network.betas[group].bias))
+
+
 def fill(network: Network, states: Sequence[State]) -> Network:
-    """Put one member's state into each seat of ``network``, padded with zeros where the seat is larger."""
+    """Put each member's state into its seat, padded with zeros where the seat is larger."""
     with torch.no_grad():
         for name, tensor in network.state_dict().items():
             tensor.zero_()
-            for seat, state in enumerate(states):
-                own = state[name][0]
-                tensor[(seat, *(slice(0, size) for size in own.shape))] = own
+            for place, seat in enumerate(seats(network, name)):
+                own = states[seat][_alone(name)][0]
+                tensor[(place, *(slice(0, size) for size in own.shape))] = own
     return network
 
 
-def member_state(stack: State, seat: int, like: State) -> State:
-    """The state of one seat as a stack of one, cut to the shapes of ``like``, on the CPU."""
-    return {
-        name: stack[name][(slice(seat, seat + 1), *(slice(0, size) for size in tensor.shape[1:]))].cpu()
-        for name, tensor in like.items()
-    }
+def member_state(network: nn.Module, stack: State, seat: int, like: State) -> State:
+    """The state of one seat of ``stack`` as a stack of one, cut to the shapes of ``like``, on the CPU.
+
+    Parameters
+    ----------
+    network
+        Gives the groups of ``stack``, a state of all its members.
+    """
+    state = {}
+    for name, tensor in stack.items():
+        held = seats(network, name)
+        if seat in held:
+            shape = like[_alone(name)].shape[1:]
+            place = seat - held.start
+            state[_alone(name)] = tensor[(slice(place, place + 1), *map(slice, shape))].cpu()
+    return state
 
 
-def select(network: nn.Module, seats: Tensor) -> None:
-    """Keep the members in ``seats``; the others leave."""
-    for module in network.modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            setattr(module, name, nn.Parameter(parameter.detach()[seats]))
-        for name, buffer in module.named_buffers(recurse=False):
-            setattr(module, name, buffer[seats])
+def select(network: nn.Module, keep: Sequence[int]) -> dict[str, list[int]]:
+    """Keep the members in ``keep``, ascending; the others leave. Places kept in each tensor."""
+    places = {}
+    for name in network.state_dict():
+        held = seats(network, name)
+        places[name] = [seat - held.start for seat in keep if seat in held]
+    for path, module in network.named_modules():
+        prefix = f"{path}." if path else ""
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            setattr(module, name, nn.Parameter(parameter.detach()[places[prefix + name]]))
+        for name, buffer in list(module.named_buffers(recurse=False)):
+            setattr(module, name, buffer[places[prefix + name]])
+    return places
+
+
+def _alone(name: str) -> str:
+    """The name that a tensor of some group has in a stack of one."""
+    parts = name.split(".")
+    return ".".join(["betas", "0", *parts[2:]]) if parts[0] == "betas" else name

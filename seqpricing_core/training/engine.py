@@ -9,26 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from seqpricing_core.nn.batch_norm import BatchNorm
-from seqpricing_core.nn.months import Batch, TrainingMonths
-from seqpricing_core.nn.stack import State, select
+from seqpricing_core.nn.factor_model_network import FactorModelNetwork
+from seqpricing_core.nn.months import TrainingMonths
+from seqpricing_core.nn.stack import State, seats, select
 from seqpricing_core.study import Training
 from seqpricing_core.training.adam import StackedAdam
 from seqpricing_core.training.search import Candidate
-
-
-class StackedNetwork(Protocol):
-    """A `torch.nn.Module` whose parameters and buffers have a first axis of members."""
-
-    def losses(self, batch: Batch) -> Tensor:
-        """(M,) mean loss over the stock-months of the batch."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -70,7 +62,7 @@ class TrainedMember:
 
 
 def train_members(
-    network: Any,
+    network: FactorModelNetwork,
     members: list[Member],
     months: tuple[TrainingMonths, TrainingMonths],
     training: Training,
@@ -84,7 +76,7 @@ def train_members(
     Parameters
     ----------
     network
-        A `StackedNetwork` with the initial weights of the members, in their order.
+        The stack, with the initial weights of the members in their order. It is used up.
     months
         Training and validation.
 
@@ -97,6 +89,7 @@ def train_members(
     whole = validation.batch(np.arange(len(validation)))
     trained = [TrainedMember(member) for member in members]
     best: State = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    home = {name: list(range(len(tensor))) for name, tensor in best.items()}
     optimiser = _optimiser(network, members)
     active = list(range(len(members)))
     for _ in range(training.max_epochs):
@@ -108,35 +101,38 @@ def train_members(
             trained[seat].remember(*losses, training.patience)
             for seat, losses in zip(active, zip(train_loss, validation_loss, strict=True), strict=True)
         ]
-        _keep_best(best, network, active, [improved for improved, _ in outcomes])
+        _keep_best(best, network, home, {place for place, (better, _) in enumerate(outcomes) if better})
         stay = [place for place, (_, over) in enumerate(outcomes) if not over]
         if not stay:
             break
         if len(stay) < len(active):
-            seats = torch.tensor(stay, device=whole.x.device)
-            select(network, seats)
-            optimiser.select(seats)
+            places = select(network, stay)
+            optimiser.select(places)
+            home = {name: [home[name][place] for place in places[name]] for name in home}
             active = [active[place] for place in stay]
     return trained, best
 
 
 def _train_epoch(
-    network: Any, optimiser: StackedAdam, train: TrainingMonths, size: int, order: np.random.Generator
+    network: FactorModelNetwork,
+    optimiser: StackedAdam,
+    train: TrainingMonths,
+    size: int,
+    order: np.random.Generator,
 ) -> list[float]:
     """Mean training loss of each active member over the epoch, as it learns."""
     network.train()
-    squares: Tensor | float = 0.0
+    squares = []
     for months in _batches(order.permutation(len(train)), size):
         batch = train.batch(months)
         losses = network.losses(batch)
         losses.sum().backward()
         optimiser.step()
-        squares = squares + losses.detach().double() * batch.count
-    assert isinstance(squares, Tensor)
-    return [float(value) for value in (squares / train.total).tolist()]
+        squares.append(losses.detach().double() * batch.count)
+    return [float(value) for value in (torch.stack(squares).sum(0) / train.total).tolist()]
 
 
-def _optimiser(network: Any, members: list[Member]) -> StackedAdam:
+def _optimiser(network: FactorModelNetwork, members: list[Member]) -> StackedAdam:
     """The theta of eq. 19 is weights and biases, without the scale and shift of batch norm."""
     norms = [name for name, module in network.named_modules() if isinstance(module, BatchNorm)]
     like = next(network.parameters())
@@ -148,11 +144,14 @@ def _optimiser(network: Any, members: list[Member]) -> StackedAdam:
     )
 
 
-def _keep_best(best: State, network: Any, active: list[int], improved: list[bool]) -> None:
-    places = [place for place, yes in enumerate(improved) if yes]
-    seats = [active[place] for place in places]
+def _keep_best(
+    best: State, network: FactorModelNetwork, home: dict[str, list[int]], improved: set[int]
+) -> None:
+    """Copy the members that improved to their seats in the whole stack."""
     for name, tensor in network.state_dict().items():
-        best[name][seats] = tensor[places]
+        held = seats(network, name)
+        places = [seat - held.start for seat in held if seat in improved]
+        best[name][[home[name][place] for place in places]] = tensor[places]
 
 
 def _batches(order: np.ndarray[Any, Any], size: int) -> Iterator[np.ndarray[Any, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
@@ -20,8 +21,8 @@ from seqpricing_core.training.engine import Member, TrainedMember, train_members
 from seqpricing_core.training.search import open_search
 from seqpricing_core.windows import WindowSamples
 
-Build: TypeAlias = Callable[[int, HiddenSizes, int], FactorModelNetwork]
-"""Members, hidden sizes of the beta network, K -> an untrained stack."""
+Build: TypeAlias = Callable[[Mapping[HiddenSizes, int], int], FactorModelNetwork]
+"""Members of each choice of hidden sizes, K -> an untrained stack."""
 
 Fits: TypeAlias = Mapping[int, tuple[FittedModel, ...]]
 
@@ -121,25 +122,31 @@ class _Engine:
         )
 
     def train(self, members: list[Member]) -> list[_Trained]:
-        """The members trained, in their order, each with its best weights."""
-        by_hidden: dict[HiddenSizes, list[int]] = {}
-        for place, one in enumerate(members):
-            by_hidden.setdefault(one.candidate.beta_hidden, []).append(place)
+        """The members trained, in their order, each with its best weights.
+
+        All that have the same number of hidden layers train in one pass.
+        """
         done: dict[int, _Trained] = {}
-        for hidden, places in by_hidden.items():
-            stack = [members[place] for place in places]
-            done |= dict(zip(places, self._train_stack(hidden, stack), strict=True))
+        for depth in sorted({len(member.candidate.beta_hidden) for member in members}):
+            places = [p for p, one in enumerate(members) if len(one.candidate.beta_hidden) == depth]
+            places.sort(key=lambda place: members[place].candidate.beta_hidden)
+            stack = self._train_stack([members[place] for place in places])
+            done |= dict(zip(places, stack, strict=True))
         return [done[place] for place in range(len(members))]
 
-    def _train_stack(self, hidden: HiddenSizes, members: list[Member]) -> Iterator[_Trained]:
-        """Members of one architecture, all in one pass."""
-        network = self.build(len(members), hidden, max(member.factors for member in members))
-        network = fill(network, [self._initial(member) for member in members]).to(self.device)
+    def _train_stack(self, members: list[Member]) -> Iterator[_Trained]:
+        """Members in the order of their hidden sizes."""
+        groups = Counter(member.candidate.beta_hidden for member in members)
+        factors = max(member.factors for member in members)
+        network = fill(self.build(groups, factors), [self._initial(member) for member in members])
         order = np.random.default_rng(self.samples.window.test_year)
-        trained, states = train_members(network, members, self.months, self.training, order)
+        trained, states = train_members(
+            network.to(self.device), members, self.months, self.training, order
+        )
+        whole = self.build(groups, factors)
         for seat, one in enumerate(trained):
-            like = self.build(1, hidden, one.member.factors).state_dict()
-            yield one, member_state(states, seat, like)
+            like = self.build({one.member.candidate.beta_hidden: 1}, one.member.factors).state_dict()
+            yield one, member_state(whole, states, seat, like)
 
     def _initial(self, member: Member) -> State:
         before = self.previous.get(member.factors, ())
@@ -148,7 +155,7 @@ class _Engine:
             if fitted.record["seed"] == member.seed and hidden == member.candidate.beta_hidden:
                 return {name: torch.tensor(array)[None] for name, array in fitted.model.state().items()}
         return initial_state(
-            lambda: self.build(1, member.candidate.beta_hidden, member.factors), member.seed
+            lambda: self.build({member.candidate.beta_hidden: 1}, member.factors), member.seed
         )
 
 
@@ -160,7 +167,7 @@ def _winner(build: Build, test_year: int, trained: list[_Trained]) -> Winner:
             f"none of the {len(trained)} candidates has a finite validation loss "
             f"(test year {test_year}, K = {factors}, seed {seed})"
         )
-    network = build(1, candidate.beta_hidden, factors)
+    network = build({candidate.beta_hidden: 1}, factors)
     network.load_state_dict(state)
     record: dict[str, Any] = {
         "seed": seed,

@@ -5,7 +5,9 @@ The twin is ``benchmarks/plain_loop.py``. Gradients are also checked by finite d
 
 from __future__ import annotations
 
+import copy
 import itertools
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -15,7 +17,12 @@ from seqpricing_core.models import conditional_autoencoder, sequence_factor
 from seqpricing_core.models.configs import SeqGAT, SeqLAT, SeqRAT
 from seqpricing_core.models.family import fit_family
 from seqpricing_core.nn.batch_norm import BatchNorm
-from seqpricing_core.nn.losses import Pass, hidden_moments, squared_residuals
+from seqpricing_core.nn.losses import (
+    Pass,
+    hidden_moments,
+    squared_residuals,
+    squared_residuals_of_groups,
+)
 from seqpricing_core.nn.months import TrainingMonths
 from seqpricing_core.nn.stack import fill, initial_state, member_state, select
 from seqpricing_core.study import Training
@@ -38,27 +45,32 @@ def months_of(arrays, dtype=torch.float64):
 
 
 def builder(family, shape=(4, 5)):
-    def build(members, hidden, factors):
+    def build(groups, factors):
         if family in SEQUENCES:
-            config = SEQUENCES[family](lookback=LOOKBACK)
-            return sequence_factor.build(config, shape, members, hidden, factors)
-        return conditional_autoencoder.build(shape, members, hidden, factors)
+            return sequence_factor.build(SEQUENCES[family](lookback=LOOKBACK), shape, groups, factors)
+        return conditional_autoencoder.build(shape, groups, factors)
 
     return build
 
 
+def alone(family, member):
+    return builder(family)({member.candidate.beta_hidden: 1}, member.factors)
+
+
 def stack_of(family, members):
-    hidden = members[0].candidate.beta_hidden
-    build = builder(family)
-    states = [initial_state(lambda m=m: build(1, hidden, m.factors), m.seed) for m in members]
-    return fill(build(len(members), hidden, max(m.factors for m in members)), states).double()
+    groups = Counter(member.candidate.beta_hidden for member in members)
+    network = builder(family)(groups, max(member.factors for member in members))
+    return fill(network, [initial_state(lambda m=m: alone(family, m), m.seed) for m in members]).double()
 
 
-HIDDEN = {"ca0": (), "ca1": (6,), "ca2": (6, 4), "ca3": (6, 4, 3), "seqrat": (5,), "seqgat": (5,), "seqlat": (5,)}
+HIDDEN = {
+    "ca0": [()], "ca1": [(6,), (3,)], "ca2": [(6, 4), (3, 5)], "ca3": [(6, 4, 3)],
+    "seqrat": [(5,), (2,)], "seqgat": [(5,), (2,)], "seqlat": [(5,), (2,), (7,)],
+}  # fmt: skip
 
 
 class TestTwins:
-    """A batched fit: two penalties, two step sizes, K = 1 and 3, two seeds, some members stopping early."""
+    """A batched fit: penalties, step sizes, widths, K = 1 and 3, two seeds; some members stop early."""
 
     TRAINING = Training(max_epochs=25, patience=3, batch_months=9)
 
@@ -66,25 +78,26 @@ class TestTwins:
     def fits(self, request, arrays, plain_loop):
         family = request.param
         members = [
-            Member(Candidate(l1, rate, HIDDEN[family]), k, seed)
+            Member(Candidate(l1, rate, hidden), k, seed)
+            for hidden in HIDDEN[family]
             for l1, rate, k, seed in itertools.product((0.0, 0.05), (0.003, 0.05), (1, 3), (1, 2))
         ]
         stack = stack_of(family, members)
         initial = {name: tensor.clone() for name, tensor in stack.state_dict().items()}
-        order = np.random.default_rng(5)
+        whole, order = copy.deepcopy(stack), np.random.default_rng(5)
         trained, states = train_members(stack, members, months_of(arrays), self.TRAINING, order)
         twins = []
         for seat, member in enumerate(members):
-            like = builder(family)(1, HIDDEN[family], member.factors).state_dict()
-            own = {n: t[0].numpy() for n, t in member_state(initial, seat, like).items()}
-            model = plain_loop.plain_model(family, own, HIDDEN[family], LOOKBACK).double()
+            like, hidden = alone(family, member).state_dict(), member.candidate.beta_hidden
+            own = {n: t[0].numpy() for n, t in member_state(whole, initial, seat, like).items()}
+            model = plain_loop.plain_model(family, own, hidden, LOOKBACK).double()
             losses = plain_loop.train_plainly(
                 model, member.candidate.l1, member.candidate.learning_rate,
                 tuple(plain_loop.PlainMonths(s, torch.float64) for s in (arrays.samples.train, arrays.samples.validation)),
                 max_epochs=25, patience=3, batch_months=9, order=np.random.default_rng(5),
             )  # fmt: skip
-            best = {n: t[0].numpy() for n, t in member_state(states, seat, like).items()}
-            twins.append((model, losses, plain_loop.plain_model(family, best, HIDDEN[family], LOOKBACK)))
+            best = {n: t[0].numpy() for n, t in member_state(whole, states, seat, like).items()}
+            twins.append((model, losses, plain_loop.plain_model(family, best, hidden, LOOKBACK)))
         return trained, twins
 
     def test_same_losses_epoch_by_epoch(self, fits):
@@ -124,17 +137,23 @@ class TestGradients:
             months.append((z, torch.randn(n, generator=random, dtype=torch.float64)))
         return Pass(months, 1), v, c, weights
 
+    @staticmethod
+    def loss(weights, v, c, stocks):
+        if len(weights) == 1:
+            return squared_residuals_of_groups(weights, [v], [c], stocks)[0]
+        return squared_residuals(weights, v, c, stocks)
+
     @pytest.mark.parametrize("depth", [1, 2, 3])
     def test_loss_by_finite_differences(self, depth):
         stocks, v, c, weights = self.inputs(depth)
-        assert torch.autograd.gradcheck(lambda v, c, *w: squared_residuals(w, v, c, stocks), (v, c, *weights))
+        assert torch.autograd.gradcheck(lambda v, c, *w: self.loss(w, v, c, stocks), (v, c, *weights))
 
     @pytest.mark.parametrize("depth", [1, 2, 3])
     def test_loss_against_autograd(self, depth):
         """The same loss written with torch's operations; different members get different upstream gradients."""
         stocks, v, c, weights = self.inputs(depth, seed=1)
         upstream = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
-        ours = squared_residuals(weights, v, c, stocks)
+        ours = self.loss(weights, v, c, stocks)
         found = torch.autograd.grad(ours @ upstream, (v, c, *weights))
         total = torch.zeros(3, dtype=torch.float64)
         for month, (z, r) in enumerate(stocks.months):
@@ -197,16 +216,16 @@ class TestPadding:
     @pytest.mark.parametrize("family", HIDDEN)
     def test_members_of_unlike_k(self, arrays, family):
         """K = 1 beside K = 3: losses and gradients are those of the member alone, and its padding stays 0."""
-        candidate = Candidate(0.0, 0.01, HIDDEN[family])
+        candidate = Candidate(0.0, 0.01, HIDDEN[family][0])
         small, large = Member(candidate, 1, 4), Member(candidate, 3, 4)
         train, _ = months_of(arrays)
         batch = train.batch(np.arange(9))
-        alone, together = stack_of(family, [small]), stack_of(family, [small, large])
-        losses = [network.losses(batch) for network in (alone, together)]
+        single, together = stack_of(family, [small]), stack_of(family, [small, large])
+        losses = [network.losses(batch) for network in (single, together)]
         torch.testing.assert_close(losses[0][0], losses[1][0])
         for loss in losses:
             loss.sum().backward()
-        for (name, own), padded in zip(alone.named_parameters(), together.parameters(), strict=True):
+        for (name, own), padded in zip(single.named_parameters(), together.parameters(), strict=True):
             corner = (0, *(slice(0, size) for size in own.shape[1:]))
             torch.testing.assert_close(padded.grad[corner], own.grad[0], msg=name)
             rest = padded.grad[0].clone()
@@ -214,12 +233,15 @@ class TestPadding:
             assert not rest.any(), name
 
     def test_select(self):
-        members = [Member(Candidate(0.0, 0.01, (5,)), k, s) for k in (1, 2) for s in (1, 2)]
+        """Members of two widths; one of each stays, and the best weights of all can still be told apart."""
+        members = [Member(Candidate(0.0, 0.01, hidden), k, 1) for hidden in ((5,), (2,)) for k in (1, 2)]
         stack = stack_of("seqgat", members)
         before = {name: tensor.clone() for name, tensor in stack.state_dict().items()}
-        select(stack, torch.tensor([3, 1]))
+        places = select(stack, [1, 2])
         for name, tensor in stack.state_dict().items():
-            assert torch.equal(tensor, before[name][[3, 1]])
+            expected = {"betas.0": [1], "betas.1": [0]}.get(name[:7], [1, 2])
+            assert places[name] == expected
+            assert torch.equal(tensor, before[name][expected])
 
 
 class TestWholeFits:
