@@ -149,7 +149,7 @@ class Training(Config):
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of products with characteristics while a single hidden layer trains; validation is in float32."""
     block_mib: PositiveInt | None = None
-    """Values of hidden layers held at once; by default what stays in a cache: 8, on a GPU 256."""
+    """Values of hidden layers held at once; by default what stays in a cache: 16, on a GPU 256."""
 
     @field_validator("seeds")
     @classmethod

@@ -113,7 +113,7 @@ class _Engine:
         self.device = torch.device(
             ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
         )
-        block = self.training.block_mib or (256 if self.device.type == "cuda" else 8)
+        block = self.training.block_mib or (256 if self.device.type == "cuda" else 16)
         self.months = (
             TrainingMonths(
                 self.samples.train, self.device, block, precision=getattr(torch, self.training.precision)
