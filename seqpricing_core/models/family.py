@@ -44,6 +44,8 @@ class Family:
     """In `seqpricing_core.models`; imported, and torch with it, when needed."""
     kind: str
     """The library that fits it."""
+    has_factors: bool = True
+    """A forecaster has none."""
 
 
 FAMILIES = {
@@ -55,6 +57,10 @@ FAMILIES = {
     "seqrat": Family("SeqRAT", "sequence_factor", "pytorch"),
     "seqgat": Family("SeqGAT", "sequence_factor", "pytorch"),
     "seqlat": Family("SeqLAT", "sequence_factor", "pytorch"),
+    "ols": Family("OLS", "observed_factor", "numpy"),
+    "rf": Family("RF", "observed_factor", "lightgbm"),
+    "ols3_forecast": Family("OLS-3 forecast", "forecast", "numpy", has_factors=False),
+    "rf_forecast": Family("RF forecast", "forecast", "lightgbm", has_factors=False),
 }
 
 TITLES = {name: family.title for name, family in FAMILIES.items()} | {"oracle": "Oracle"}
