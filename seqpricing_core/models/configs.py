@@ -141,13 +141,13 @@ class ForestGrid(Config):
     """Forests of ``trees`` trees; every depth with every number of columns tried at a split.
 
     Gu, Kelly, Xiu (2020, table A.5) grow 300 trees and search depths 1 to 6 and 3, 5, 10, 20, 30, 50 ...
-    columns. The default searches a third of the depths, and few or half of some 40 columns;
-    a number beyond the columns there are means all of them. Their smallest leaf is not stated.
+    columns; the default searches two of each. A number beyond the columns there are means all of them, one
+    that LightGBM does not draw evenly the next that it does (`evenly_drawn`). They state no smallest leaf.
     """
 
     trees: PositiveInt = 300
     depth: Annotated[tuple[Annotated[int, Field(ge=1, le=16)], ...], Field(min_length=1)] = (3, 6)
-    features: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (5, 20)
+    features: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (10, 30)
     minimum_leaf: PositiveInt = 20
     """Rows, of those that the tree was given."""
     share_of_rows: Annotated[float, Field(gt=0, lt=1)] = 0.632

@@ -53,7 +53,8 @@ class PrincipalFactors:
 
     def first(self, number: int) -> PrincipalFactors:
         """The first of them: components are nested."""
-        return PrincipalFactors(self.weights[:, :number], self.of_averages)
+        # In one piece, as a file restores it: products of strided arrays can differ in the last bit.
+        return PrincipalFactors(np.ascontiguousarray(self.weights[:, :number]), self.of_averages)
 
     def state(self) -> Arrays:
         return {"weights": self.weights, "of_averages": np.array(self.of_averages)}
@@ -94,7 +95,7 @@ def principal_factors(
             expected=f"number_of_factors up to {rank}",
             remedy="lower number_of_factors, train on more years, or drop characteristics that are constant",
         )
-    weights = directions[:number].T
+    weights = np.ascontiguousarray(directions[:number].T)
     sign = np.where((returns @ weights).mean(axis=0) < 0, -1.0, 1.0)
     return PrincipalFactors(weights * sign, averages)
 

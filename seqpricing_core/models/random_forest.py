@@ -5,6 +5,7 @@ random columns, the forest is the mean of its trees. Where it departs from the t
 
 - Rows are drawn without replacement. A share of 0.632 is what a bootstrap sample holds of distinct rows.
 - Splits lie on histograms of up to 255 bins a column: that is what makes millions of stock-months quick.
+- Few columns out of many are not drawn evenly by LightGBM's generator: see `evenly_drawn`.
 - Returns are centred before, and the mean added after: a tree of LightGBM's that finds no split forgets the
   mean it was to start from.
 """
@@ -12,6 +13,7 @@ random columns, the forest is the mean of its trees. Where it departs from the t
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -49,7 +51,7 @@ class Forest:
 
     @classmethod
     def from_state(cls, state: Arrays) -> Forest:
-        return cls(state["forest"].tobytes().decode(), float(state["mean"]))
+        return cls(state["forest"].tobytes().decode(), state["mean"].item())
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,17 @@ def with_factors(characteristics: Float32, factors: Float64) -> Float32:
     return np.hstack([characteristics, same])
 
 
+def evenly_drawn(asked: int, columns: int) -> int:
+    """The smallest number of columns, from ``asked`` up, that LightGBM draws evenly at a split.
+
+    Below k log2(k) = columns its generator takes the low bits of a linear congruence, which repeat, and
+    draws the last column twice as often as the others: with 10 of 41, the best column was drawn in
+    13% or 33% of the splits by seed, not in 24%; the last columns are the factors.
+    """
+    even = (k for k in range(asked, columns) if k * math.log2(k) > columns)
+    return next(even, columns)
+
+
 def fit_forests(
     grid: ForestGrid, train: ForestRows, validation: ForestRows, training: Training
 ) -> list[tuple[Forest, dict[str, Any]]]:
@@ -107,13 +120,15 @@ def fit_forests(
     Forest and JSON record per seed; losses in squared percent.
     """
     mean = float(train.excess_return.mean())
+    varying = max(int((train.columns.max(axis=0) > train.columns.min(axis=0)).sum()), 1)
     grown = lightgbm.Dataset(
         train.columns, label=train.excess_return - mean, params=_parameters(grid, training)
     ).construct()
 
     def grow(depth: int, features: int, seed: int) -> tuple[Forest, float]:
-        share = min(features / train.columns.shape[1], 1.0)
-        choice = {"max_depth": depth, "num_leaves": 2**depth, "feature_fraction_bynode": share}
+        choice = {
+            "max_depth": depth, "num_leaves": 2**depth, "feature_fraction_bynode": features / varying,
+        }  # fmt: skip
         seeds = {"bagging_seed": seed, "feature_fraction_seed": seed}
         booster = lightgbm.train(_parameters(grid, training) | choice | seeds, grown, grid.trees)
         forest = Forest(booster.model_to_string(), mean)
@@ -122,7 +137,8 @@ def fit_forests(
 
     first, *others = training.seeds
     candidates, best = [], None
-    for depth, features in itertools.product(grid.depth, grid.features):
+    numbers = dict.fromkeys(evenly_drawn(asked, varying) for asked in grid.features)
+    for depth, features in itertools.product(grid.depth, numbers):
         forest, loss = grow(depth, features, first)
         candidates.append({"depth": depth, "features": features, "validation_loss": loss})
         if best is None or loss < best[1]:
@@ -142,5 +158,6 @@ def _parameters(grid: ForestGrid, training: Training) -> dict[str, Any]:
     return {
         "objective": "regression", "boosting": "rf", "boost_from_average": False,
         "bagging_freq": 1, "bagging_fraction": grid.share_of_rows, "min_data_in_leaf": grid.minimum_leaf,
+        "feature_pre_filter": False,
         "deterministic": True, "force_col_wise": True, "num_threads": training.threads, "verbosity": -1,
     }  # fmt: skip
