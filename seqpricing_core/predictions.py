@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from seqpricing_core.models.family import FittedFamily
 from seqpricing_core.models.factor_model import (
     FittedForecaster,
     FittedModel,
     expected_returns,
     fitted_returns,
 )
+from seqpricing_core.models.family import FittedFamily
 from seqpricing_core.panel.managed_portfolios import solve_gram, with_constant
 from seqpricing_core.panel.panel import Float64, Panel, Sample
 
@@ -110,7 +110,7 @@ def predict_managed_portfolios(predictions: pl.DataFrame, panel: Panel, *, const
     -------
     DataFrame
         ``family``, ``number_of_factors``, ``month``, ``portfolio``, then ``expected_return``,
-        ``fitted_return`` and ``excess_return`` (x_t itself).
+        ``fitted_return`` (null for a forecaster) and ``excess_return`` (x_t itself).
     """
     columns = ("expected_return", "fitted_return", "excess_return")
     names = [*panel.characteristic_names, *(["constant"] if constant else [])]
@@ -126,12 +126,14 @@ def predict_managed_portfolios(predictions: pl.DataFrame, panel: Panel, *, const
             z = with_constant(panel.characteristics[rows], constant=constant)
             projected = solve_gram(z.T @ z, z.T @ values[rows])
             parts.append(
-                pl.DataFrame(projected, schema=columns).select(
+                pl.DataFrame(projected, schema=columns)
+                .select(
                     pl.lit(family).alias("family"),
                     pl.lit(factors, dtype=pl.Int32).alias("number_of_factors"),
                     pl.lit(month).alias("month"),
                     pl.Series("portfolio", names),
                     *columns,
                 )
+                .with_columns(pl.col("fitted_return").fill_nan(None))
             )
     return pl.concat(parts)

@@ -230,6 +230,17 @@ class Study(Config):
         return self
 
     @model_validator(mode="after")
+    def _characteristics_of_models(self) -> Self:
+        for model in self.models:
+            for acronym in getattr(model, "characteristics", ()):
+                if acronym not in self.acronyms:
+                    raise ValueError(
+                        f"characteristics of {model.family} that the panel has, not '{acronym}'; "
+                        f"{_hint(acronym, self.acronyms)}"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _room_for_a_window(self) -> Self:
         if not self.test_years:
             raise ValueError(

@@ -98,19 +98,28 @@ def _predictions_complete(family: str, years: Years) -> dg.AssetChecksDefinition
     @dg.asset_check(
         asset=key,
         name="months_of_the_test_year_only_and_finite",
-        description="Predictions are finite and cover the panel's months of the test year and no other.",
+        description="Predictions are finite and cover the panel's months of the test year and no other; "
+        "a forecaster has no fitted return.",
         partitions_def=years.test,
         blocking=True,
         additional_ins={"panel": dg.AssetIn(["panel", "panel"], partition_mapping=years.same_year)},
     )
     def complete(predictions: pl.DataFrame, panel: Panel) -> dg.AssetCheckResult:
         months = set(predictions["month"].dt.strftime("%Y-%m").unique())
-        finite = predictions.select(
-            pl.all_horizontal(pl.col("expected_return", "fitted_return").is_finite().all())
-        ).item()
+        finite = predictions_are_finite(predictions)
         return dg.AssetCheckResult(
             passed=bool(months == set(map(str, panel.months)) and finite),
             metadata={"months": len(months), "finite": finite},
         )
 
     return complete
+
+
+def predictions_are_finite(predictions: pl.DataFrame) -> bool:
+    """Every expected return is a finite number, and every fitted one; a forecaster (K = 0) has none."""
+    expected, fitted = (
+        pl.col(column).is_finite().fill_null(value=False) for column in ("expected_return", "fitted_return")
+    )
+    forecaster = pl.col("number_of_factors") == 0
+    sound = expected & pl.when(forecaster).then(pl.col("fitted_return").is_null()).otherwise(fitted)
+    return bool(predictions.select(sound.all()).item())

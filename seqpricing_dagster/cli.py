@@ -91,7 +91,7 @@ def _print_scores(project: Project) -> None:
         rows = performance.filter(pl.col("family") == family, pl.col("number_of_factors") == factors)
         cells = {row["measure"]: row for row in rows.iter_rows(named=True)}
         values = [_cell(cells.get(measure), scale) for measure, (_, scale) in HEADLINE.items()]
-        table.add_row(TITLES[family], str(factors), *values)
+        table.add_row(TITLES[family], str(factors) if factors else "-", *values)
     Console().print(table)
     Console().print(f"report: {project.report_file}", soft_wrap=True)
 

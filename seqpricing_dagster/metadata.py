@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
@@ -82,11 +81,15 @@ def plot_metadata(figure: Figure) -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md(to_markdown_png(figure))
 
 
-def predictions_metadata(predictions: pl.DataFrame, factors: Sequence[int]) -> dict[str, Any]:
-    """R2 of the test year by K: numbers, so that the UI plots them over the years."""
+def predictions_metadata(predictions: pl.DataFrame) -> dict[str, Any]:
+    """R2 of the test year by K: numbers, so that the UI plots them over the years.
+
+    A forecaster has K = 0 and no total R2.
+    """
     scores = compute_r_squared(predictions, ["number_of_factors"])
     shown = table_metadata(predictions)
-    for k, total, predictive in scores.filter(pl.col("number_of_factors").is_in(factors)).iter_rows():
-        shown[f"total_r2_k{k}"] = total
+    for k, total, predictive in scores.iter_rows():
+        if total is not None:
+            shown[f"total_r2_k{k}"] = total
         shown[f"predictive_r2_k{k}"] = predictive
     return shown

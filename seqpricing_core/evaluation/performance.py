@@ -25,9 +25,9 @@ def compute_performance(
     Returns
     -------
     DataFrame
-        ``family``, ``number_of_factors``, ``measure``, ``value``, ``share_of_oracle`` (null without an
-        oracle, and where the oracle's own score is not positive). Measures:
-        ``{total,predictive}_r2_{stocks,managed}``;
+        ``family``, ``number_of_factors``, ``measure``, ``value`` (null for the total R2 of a forecaster),
+        ``share_of_oracle`` (null without an oracle, and where the oracle's own score is not positive).
+        Measures: ``{total,predictive}_r2_{stocks,managed}``;
         ``{sharpe,net_sharpe,mean_return,turnover}_{long_short,long_only}_{equal,value}``. Returns are
         monthly and decimal, Sharpe ratios annual.
     """

@@ -8,8 +8,14 @@ import polars as pl
 
 
 def r_squared(outcome: pl.Expr, prediction: pl.Expr) -> pl.Expr:
-    """1 - sum (r - prediction)^2 / sum r^2; the denominator is not demeaned."""
-    return 1 - ((outcome - prediction) ** 2).sum() / (outcome**2).sum()
+    """1 - sum (r - prediction)^2 / sum r^2; the denominator is not demeaned.
+
+    Null where a prediction of an outcome is missing: it must not count as a perfect one. So is the total
+    R2 of a forecaster, which fits nothing to month t.
+    """
+    missing = (outcome.is_not_null() & prediction.is_null()).any()
+    score = 1 - ((outcome - prediction) ** 2).sum() / (outcome**2).sum()
+    return pl.when(~missing).then(score)
 
 
 def compute_r_squared(predictions: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 PositiveInt = Annotated[int, Field(ge=1)]
 HiddenSizes = tuple[PositiveInt, ...]
-
 
 
 class Config(BaseModel):
@@ -96,6 +95,80 @@ class SeqLAT(_SequenceFactor):
     family: Literal["seqlat"] = "seqlat"
 
 
+class _SizeValueMomentum(Config):
+    """Linear benchmarks use three characteristics, by acronym: of size, value and momentum."""
+
+    characteristics: tuple[str, str, str] = ("mvel1", "bm", "mom_12")
+
+    @field_validator("characteristics")
+    @classmethod
+    def _distinct(cls, characteristics: tuple[str, str, str]) -> tuple[str, str, str]:
+        if len(set(characteristics)) != len(characteristics):
+            raise ValueError("three characteristics that differ")
+        return characteristics
+
+
+class _PrincipalComponents(Config):
+    """Which managed portfolios the factors are principal components of.
+
+    ``slopes``: x_t = (Z'Z)^-1 Z' r_t, the test assets of *memory*. ``averages``: Z' r_t / N_t, those of
+    Kelly, Pruitt, Su (2019). Characteristics that go together, such as size and dollar volume, have noisy
+    slopes of opposite sign, and these can fill the first components of x_t; averages do not suffer from it.
+    """
+
+    portfolios: Literal["slopes", "averages"] = "slopes"
+
+
+class OLS(_SizeValueMomentum, _PrincipalComponents):
+    """Factors are principal components of x_t, loadings linear in size, value and momentum."""
+
+    family: Literal["ols"] = "ols"
+
+
+class OLS3Forecast(_SizeValueMomentum):
+    """A forecast without factors, linear in size, value and momentum (Gu, Kelly, Xiu 2020).
+
+    ``loss: huber`` is their OLS-3+H: beyond the ``huber_quantile`` of the absolute residuals of least
+    squares (theirs is 99.9%, table A.5) a residual counts linearly.
+    """
+
+    family: Literal["ols3_forecast"] = "ols3_forecast"
+    loss: Literal["squared", "huber"] = "squared"
+    huber_quantile: Annotated[float, Field(gt=0, lt=1)] = 0.999
+
+
+class ForestGrid(Config):
+    """Forests of ``trees`` trees; every depth with every number of columns tried at a split.
+
+    Gu, Kelly, Xiu (2020, table A.5) grow 300 trees and search depths 1 to 6 and 3, 5, 10, 20, 30, 50 ...
+    columns; the default searches two of each. A number beyond the columns there are means all of them, one
+    that LightGBM does not draw evenly the next that it does (`evenly_drawn`). They state no smallest leaf.
+    """
+
+    trees: PositiveInt = 300
+    depth: Annotated[tuple[Annotated[int, Field(ge=1, le=16)], ...], Field(min_length=1)] = (3, 6)
+    features: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (10, 30)
+    minimum_leaf: PositiveInt = 20
+    """Rows, of those that the tree was given."""
+    share_of_rows: Annotated[float, Field(gt=0, lt=1)] = 0.632
+    """Drawn for each tree."""
+
+
+class RandomForest(ForestGrid, _PrincipalComponents):
+    """Factors are principal components of x_t, returns a random forest of them and all characteristics."""
+
+    family: Literal["rf"] = "rf"
+
+
+class RandomForestForecast(ForestGrid):
+    """A forecast without factors, by a random forest of all characteristics (Gu, Kelly, Xiu 2020)."""
+
+    family: Literal["rf_forecast"] = "rf_forecast"
+
+
 ConditionalAutoencoder: TypeAlias = CA0 | CA1 | CA2 | CA3
 SequenceFactor: TypeAlias = SeqRAT | SeqGAT | SeqLAT
-ModelConfig: TypeAlias = Annotated[IPCA | ConditionalAutoencoder | SequenceFactor, Field(discriminator="family")]
+Benchmark: TypeAlias = OLS | RandomForest | OLS3Forecast | RandomForestForecast
+ModelConfig: TypeAlias = Annotated[
+    IPCA | ConditionalAutoencoder | SequenceFactor | Benchmark, Field(discriminator="family")
+]

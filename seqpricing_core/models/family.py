@@ -44,6 +44,8 @@ class Family:
     """In `seqpricing_core.models`; imported, and torch with it, when needed."""
     kind: str
     """The library that fits it."""
+    has_factors: bool = True
+    """A forecaster has none."""
     warm: bool = False
     """Its ``fit`` also takes ``previous``, the fits of the window before, for a warm start."""
 
@@ -57,6 +59,12 @@ FAMILIES = {
     "seqrat": Family("SeqRAT", "sequence_factor", "pytorch", warm=True),
     "seqgat": Family("SeqGAT", "sequence_factor", "pytorch", warm=True),
     "seqlat": Family("SeqLAT", "sequence_factor", "pytorch", warm=True),
+    "ols": Family("OLS", "observed_factor", "numpy"),
+    "rf": Family("RF", "observed_factor", "lightgbm"),
+    "nn": Family("NN", "feed_forward", "pytorch"),
+    "ols3_forecast": Family("OLS-3 forecast", "forecast", "numpy", has_factors=False),
+    "rf_forecast": Family("RF forecast", "forecast", "lightgbm", has_factors=False),
+    "nn_forecast": Family("NN forecast", "feed_forward", "pytorch", has_factors=False),
 }
 
 TITLES = {name: family.title for name, family in FAMILIES.items()} | {"oracle": "Oracle"}

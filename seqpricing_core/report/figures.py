@@ -101,7 +101,8 @@ def r_squared_by_year_figure(r2_by_year: pl.DataFrame, number_of_factors: int | 
     Parameters
     ----------
     r2_by_year
-        ``family``, ``number_of_factors``, ``year``, ``total_r2``, ``predictive_r2`` (decimal).
+        ``family``, ``number_of_factors``, ``year``, ``total_r2`` (null for a forecaster, which then has no
+        line above), ``predictive_r2`` (decimal).
     number_of_factors
         K; the largest that any family but the oracle has, if not given.
     """
@@ -111,7 +112,7 @@ def r_squared_by_year_figure(r2_by_year: pl.DataFrame, number_of_factors: int | 
     above, below = figure.subplots(2, 1, sharex=True)
     for family, group in _by_family(rows):
         years = group["year"].to_numpy()
-        above.plot(years, PERCENT * group["total_r2"].to_numpy(), **family_style(family))
+        above.plot(years, PERCENT * group["total_r2"].cast(pl.Float64).to_numpy(), **family_style(family))
         below.plot(years, PERCENT * group["predictive_r2"].to_numpy(), **family_style(family))
     dress(above, "Total R² (%)")
     dress(below, "Predictive R² (%)", "Test year")
@@ -186,8 +187,9 @@ def to_markdown_png(figure: Figure, alternative: str = "figure") -> str:
 
 
 def _at(table: pl.DataFrame, number_of_factors: Any) -> pl.DataFrame:
-    """Models with this K; the oracle, which has its own, always."""
-    return table.filter((pl.col("number_of_factors") == number_of_factors) | (pl.col("family") == "oracle"))
+    """Models with this K; forecasters, which have none, and the oracle, which has its own, always."""
+    shown = pl.col("number_of_factors").is_in([0, number_of_factors])
+    return table.filter(shown | (pl.col("family") == "oracle"))
 
 
 def _by_family(table: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:

@@ -80,7 +80,7 @@ class ReportInputs:
 
     @property
     def largest_factors(self) -> int:
-        """The largest K that any model has; the oracle is no model."""
+        """The largest K that any model has, 0 if all are forecasters; the oracle is no model."""
         models = self.portfolio_returns.filter(pl.col("family") != "oracle")
         return int(models.select(pl.col("number_of_factors").max()).item())
 
@@ -148,7 +148,8 @@ def _leader(scores: Scores, name: str, measure: Measure, what: str, remark: str 
         of_oracle = f"{share} of the oracle’s" if share else f"the oracle’s is {measure.text(oracle)}{unit}"
     negative = "" if value > 0 else "none is above zero"
     remarks = "; ".join(filter(None, (measure.text(value) + unit, of_oracle, negative, remark)))
-    return f"{TITLES.get(family, family)} with K = {factors} has the highest {what} ({remarks})"
+    which = f"with K = {factors}" if factors else "without factors"
+    return f"{TITLES.get(family, family)} {which} has the highest {what} ({remarks})"
 
 
 def _models(study: Study) -> dict[str, str]:
@@ -171,13 +172,14 @@ def _coverage(results: ReportInputs) -> Picture:
 
 def _pictures(study: Study, results: ReportInputs) -> list[Picture]:
     returns, k, weightings = results.portfolio_returns, results.largest_factors, study.portfolios.weights
-    present = set(returns.filter(pl.col("number_of_factors") == k)["family"])
+    present = set(returns.filter(pl.col("number_of_factors").is_in([0, k]))["family"])
+    at = f", K = {k}" if k else ""
     lacking = [TITLES.get(f, f) for f in study.families if f not in present]
     absent = f" Without {', '.join(lacking)}, not estimated at this K." if lacking else ""
     pictures = [
         _picture(
             f"cumulative_{weights}", cumulative_returns_figure(returns, k, weights),
-            f"Long–short portfolio, {weights} weights, K = {k}, before costs: sum of "
+            f"Long–short portfolio, {weights} weights{at}, before costs: sum of "
             f"log(1 + monthly return), and drawdown from the highest wealth so far.{absent}",
             f"Cumulative long–short returns by model, {weights} weights",
         )
@@ -185,13 +187,13 @@ def _pictures(study: Study, results: ReportInputs) -> list[Picture]:
     ]  # fmt: skip
     pictures.insert(1, _picture(
         "quantiles", quantile_returns_figure(returns, k, weightings[0]),
-        f"Mean return of each portfolio, {weightings[0]} weights, K = {k}, before costs. A good forecast "
+        f"Mean return of each portfolio, {weightings[0]} weights{at}, before costs. A good forecast "
         f"rises from left to right. Steps upward: {_steps(returns, k, weightings[0])}.{absent}",
         "Mean return by portfolio and model",
     ))  # fmt: skip
     pictures.append(_picture(
         "r2", r_squared_by_year_figure(results.r2_by_year, k),
-        f"R² of stocks in each test year, K = {k}.{absent}", "R squared by test year and model",
+        f"R² of stocks in each test year{at}.{absent}", "R squared by test year and model",
     ))  # fmt: skip
     return pictures
 

@@ -10,11 +10,11 @@ from typing import Final, TypeGuard
 
 import polars as pl
 
-from seqpricing_core.models.family import TITLES
+from seqpricing_core.models.family import FAMILIES, TITLES
 from seqpricing_core.study import Study
 
 ABSENT: Final = "–"
-"""Not estimated."""
+"""Not estimated; as a number of factors, a forecaster's, which has none."""
 NOT_A_NUMBER: Final = "n/a"
 STOCKS, MANAGED = "r", "x"
 PORTFOLIOS: Final = {"long_short": "Long–short", "long_only": "Long-only"}
@@ -102,8 +102,10 @@ class Scores:
 
     @cached_property
     def factors(self) -> tuple[int, ...]:
+        """K, the columns; 0 stands for forecasters."""
         found = {k for family, k, _ in self._values if family != "oracle"}
-        return tuple(sorted(found | set(self.study.number_of_factors)))
+        asked = self.study.number_of_factors if any(map(has_factors, self.families)) else ()
+        return tuple(sorted(found | set(asked)))
 
     @property
     def models(self) -> int:
@@ -182,6 +184,16 @@ def strategy_tables(scores: Scores) -> list[Table]:
             title = ", ".join(filter(None, (measure.title, f"{weights} weights", when)))
             tables.append(scores.table(measure, title, blocks))
     return tables
+
+
+def has_factors(family: str) -> bool:
+    """Whether it has; one that the registry does not know is taken to."""
+    return family not in FAMILIES or FAMILIES[family].has_factors
+
+
+def factors_text(factors: int) -> str:
+    """K as it is shown: a dash for a forecaster."""
+    return str(factors) if factors else ABSENT
 
 
 def finite(value: float | None) -> TypeGuard[float]:

@@ -18,6 +18,7 @@ from seqpricing_core.report.figures import (
     quantile_returns_figure,
 )
 from seqpricing_core.report.page import ReportInputs, render_report
+from seqpricing_core.report.tables import ABSENT, factors_text
 from seqpricing_dagster.assets.models import predicting_families
 from seqpricing_dagster.io import Encoded, stored
 from seqpricing_dagster.metadata import plot_metadata, table_metadata
@@ -179,8 +180,9 @@ def _scores(performance: pl.DataFrame) -> str:
     wide = performance.pivot("measure", index=["family", "number_of_factors"], values="value")
     lines = ["| model | K | " + " | ".join(headline.values()) + " |", "|---" * (len(headline) + 2) + "|"]
     for row in wide.iter_rows(named=True):
-        values = [row.get(m, float("nan")) * (100 if "r2" in m else 1) for m in headline]
-        cells = [TITLES[row["family"]], str(row["number_of_factors"]), *(f"{v:.2f}" for v in values)]
+        values = [(row.get(m), 100 if "r2" in m else 1) for m in headline]
+        cells = [TITLES[row["family"]], factors_text(row["number_of_factors"])]
+        cells += [ABSENT if value is None else f"{value * scale:.2f}" for value, scale in values]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -36,14 +36,16 @@ def predicting_families(project: Project) -> tuple[str, ...]:
 def _family(config: ModelConfig, project: Project, years: Years) -> list[dg.AssetsDefinition]:
     study, family = project.study, config.family
     title = TITLES[family]
+    numbers = f"for K = {', '.join(map(str, study.number_of_factors))}"
+    what = numbers if FAMILIES[family].has_factors else "without factors"
+    quantities = "Expected and fitted" if FAMILIES[family].has_factors else "Expected"
     windows = f"{study.windows.train_years} years of training, {study.windows.validation_years} of validation"
 
     @dg.asset(
         key=["models", family, f"{family}_models"],
         group_name=family,
         kinds={FAMILIES[family].kind},
-        description=f"{title} for K = {', '.join(map(str, study.number_of_factors))}, trained on the window "
-        f"before the test year: {windows}.",
+        description=f"{title} {what}, trained on the window before the test year: {windows}.",
         partitions_def=years.test,
         ins={
             "panel": dg.AssetIn(["panel", "panel"], partition_mapping=years.estimation),
@@ -70,7 +72,7 @@ def _family(config: ModelConfig, project: Project, years: Years) -> list[dg.Asse
         key=["predictions", family, f"{family}_predictions"],
         group_name=family,
         kinds={"arrow"},
-        description=f"Expected and fitted excess returns of {title} in the test year, month by month.",
+        description=f"{quantities} excess returns of {title} in the test year, month by month.",
         partitions_def=years.test,
         ins={
             "fitted": dg.AssetIn(["models", family, f"{family}_models"]),
@@ -84,7 +86,7 @@ def _family(config: ModelConfig, project: Project, years: Years) -> list[dg.Asse
         fitted: FittedFamily, panel: Panel, managed: ManagedPortfolios
     ) -> dg.MaterializeResult[Encoded]:
         table = predict_test_year(fitted, Sample(panel, managed))
-        return stored(table, **predictions_metadata(table, study.number_of_factors))
+        return stored(table, **predictions_metadata(table))
 
     return [models, predictions]
 
@@ -105,7 +107,6 @@ def _oracle(project: Project, years: Years) -> dg.AssetsDefinition:
         truth = truth_file(project.study, project.vendor_files)
         assert truth is not None
         table = oracle_predictions(pl.read_parquet(truth), panel)
-        factors = table["number_of_factors"].unique().to_list()
-        return stored(table, **predictions_metadata(table, factors))
+        return stored(table, **predictions_metadata(table))
 
     return oracle
