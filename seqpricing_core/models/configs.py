@@ -10,7 +10,6 @@ PositiveInt = Annotated[int, Field(ge=1)]
 HiddenSizes = tuple[PositiveInt, ...]
 
 
-
 class Config(BaseModel):
     """Frozen, and strict about its keys: a misspelt option is an error, not a default."""
 
@@ -96,6 +95,41 @@ class SeqLAT(_SequenceFactor):
     family: Literal["seqlat"] = "seqlat"
 
 
+class GAN(Config):
+    """SDF network against an adversary that picks the moments (Chen, Pelger, Zhu 2023); see `sdf_gan`.
+
+    Defaults are those of the authors' published configuration. The number of epochs of the SDF network is
+    ``training.max_epochs``; theirs are 256 without and 1024 with instruments.
+    """
+
+    family: Literal["gan"] = "gan"
+    sdf_hidden: HiddenSizes = (64, 64)
+    sdf_states: PositiveInt = 4
+    """Macro states of the SDF network, where the study gives macro series."""
+    instruments: PositiveInt = 8
+    """Instruments g of the conditional network."""
+    conditional_hidden: HiddenSizes = ()
+    conditional_states: PositiveInt = 32
+    loading_hidden: HiddenSizes = (32, 16, 8)
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """Share of hidden units, and of macro inputs, dropped."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    updates_per_epoch: PositiveInt = 4
+    """Steps on the whole sample: moments are means over all months, there are no batches."""
+    minimum_epochs: Annotated[int, Field(ge=0)] = 64
+    """Before these no weights are kept: an untrained network can have a high Sharpe ratio by luck."""
+    conditional_epochs: PositiveInt = 64
+    """Of the conditional network."""
+    alternations: PositiveInt = 1
+    """Rounds of conditional network, then SDF network."""
+    criterion: Literal["sharpe", "loss"] = "sharpe"
+    """What stops the SDF network and picks its weights, on the validation months."""
+    variation_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the unexplained variation, for K > 1 only."""
+
+
 ConditionalAutoencoder: TypeAlias = CA0 | CA1 | CA2 | CA3
 SequenceFactor: TypeAlias = SeqRAT | SeqGAT | SeqLAT
-ModelConfig: TypeAlias = Annotated[IPCA | ConditionalAutoencoder | SequenceFactor, Field(discriminator="family")]
+ModelConfig: TypeAlias = Annotated[
+    IPCA | ConditionalAutoencoder | SequenceFactor | GAN, Field(discriminator="family")
+]

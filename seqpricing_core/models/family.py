@@ -44,6 +44,8 @@ class Family:
     """In `seqpricing_core.models`; imported, and torch with it, when needed."""
     kind: str
     """The library that fits it."""
+    reads_macro: bool = False
+    """Whether it uses macro series where a study gives them."""
 
 
 FAMILIES = {
@@ -55,6 +57,7 @@ FAMILIES = {
     "seqrat": Family("SeqRAT", "sequence_factor", "pytorch"),
     "seqgat": Family("SeqGAT", "sequence_factor", "pytorch"),
     "seqlat": Family("SeqLAT", "sequence_factor", "pytorch"),
+    "gan": Family("GAN", "sdf_gan", "pytorch", reads_macro=True),
 }
 
 TITLES = {name: family.title for name, family in FAMILIES.items()} | {"oracle": "Oracle"}
