@@ -10,15 +10,15 @@ With r_it the excess return, T_i months of asset i among T, N_t stocks in month 
     b_k(z_i,t-1, h_t-1) = E[r_it F_k,t | z_i,t-1, h_t-1]                   (6) loadings, up to scale
 
 Phases: the SDF network minimises L(omega, 1); the conditional network maximises L(omega, g) over g; the SDF
-network, from where it was, minimises L(omega, g). Steps use the whole sample, for alpha_i is a mean over all
-months. Then the loading network is a regression of r F on (z, h). Factors f_t are the cross-sectional
+network, from where it was, minimises L(omega, g). Steps use the whole sample, for alpha_i is a mean over
+all months. Then the loading network is a regression of r F on (z, h). Factors f_t are the cross-sectional
 regression of r_t on b, so that neither the scale nor the rotation of b matters; expected returns come from
 the mean of f, as for every latent factor model. Numbers of equations are ours.
 
-The authors' code ("Deep_Learning_Asset_Pricing", TensorFlow) settles what the paper leaves open: sizes, dropout,
-four steps an epoch, one alternation, no weights kept in the first 64 epochs, macro states carried from
-training into validation, Sharpe ratio of the SDF on the validation months as the criterion (or there the
-unconditional loss: ``criterion``; the code keeps both, and hands the weights of the loss from phase to
+The authors' code ("Deep_Learning_Asset_Pricing", TensorFlow) settles what the paper leaves open: sizes,
+dropout, four steps an epoch, one alternation, no weights kept in the first 64 epochs, macro states carried
+from training into validation, Sharpe ratio of the SDF on the validation months as the criterion (or there
+the unconditional loss: ``criterion``; the code keeps both, and hands the weights of the loss from phase to
 phase), loadings of 32-16-8 hidden units on r F with F from weights whose absolute values sum to 1 each month.
 
 Departures
@@ -28,12 +28,12 @@ Departures
   sees the columns through their sum alone, so V of eq. 5, the residual loss that the authors' code offers,
   is added with ``variation_weight``: it identifies the space that the columns span.
 - L is divided by its value at M = 1, g = 1, a constant of the training data: 1 means no SDF at all.
-- The 1/N_t of eq. 1 is an option in the authors' code; without it the scale of F follows the number of stocks.
+- The 1/N_t of eq. 1 is an option in the authors' code; without it F grows with the number of stocks.
 - T_i/T as in the paper; the code has T_i over the largest T_i, a constant apart.
 - While one network trains, the other is held without dropout; in the code both have it.
 - The loading network also sees h (in the code characteristics only), since b is conditional on it.
-- Training stops after ``training.patience`` epochs without a better one; the code runs its epochs to the
-  end. An ensemble averages returns, not weights omega.
+- Training stops after ``training.patience`` epochs without a better one; the code runs all its epochs.
+- An ensemble averages returns, not weights omega.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class SDFModel(LatentFactorModel):
         return solution.astype(np.float64)
 
     def sdf_weights(self, known: MonthKnown) -> Float64:
-        """(N,) omega_t-1 summed over the K portfolios, scaled as the paper reports it: absolute values sum to 1."""
+        """(N,) omega_t-1 summed over portfolios, scaled as the paper reports it: absolute values sum to 1."""
         weights: Float64 = self._of_stocks(self.networks.sdf, self.networks.sdf_states, known).sum(axis=1)
         return weights / max(float(np.abs(weights).sum()), np.finfo(np.float64).tiny)
 
@@ -137,7 +137,7 @@ def fit(
 def restore(config: GAN, factors: int, record: dict[str, Any], state: Arrays) -> SDFModel:
     """The fitted model from its arrays."""
     arrays = dict(state)
-    first_month = np.datetime64(int(arrays.pop("first_month")), "M")
+    first_month = np.datetime64(arrays.pop("first_month").item(), "M")
     mean, scale = (torch.tensor(arrays[f"sdf_states.{name}"]) if record["macro"] else None
                    for name in ("mean", "scale"))  # fmt: skip
     macro = MacroScale(mean, scale) if mean is not None and scale is not None else None
@@ -409,7 +409,7 @@ class _Fit:
 
     @property
     def _rows_at_once(self) -> int:
-        """Rows whose activations fit ``training.memory_mib``: hidden layers before and after ReLU and dropout."""
+        """Rows whose activations, before and after ReLU and dropout, fit ``training.memory_mib``."""
         widest = max(sum(self.config.sdf_hidden), sum(self.config.conditional_hidden))
         return max(self.training.memory_mib * 2**20 // (4 * (4 * widest + 64)), 1024)
 
@@ -435,9 +435,7 @@ class _Best:
     def restore(self, name: str) -> None:
         """Put the kept weights back."""
         if not self.epoch:
-            raise FloatingPointError(
-                f"phase '{self.phase}' of the GAN has no epoch with a finite loss ({name})"
-            )
+            raise FloatingPointError(f"phase '{self.phase}' of the GAN has no epoch that is finite ({name})")
         self.module.load_state_dict(self._state)
 
 

@@ -46,7 +46,7 @@ class MacroStates(nn.Module):
         self.lstm = nn.LSTM(len(macro.mean), states)
 
     def forward(self, macro: Tensor) -> Tensor:
-        """(S, M) in the units of the source, double precision -> (S, U); each state sees rows up to its own."""
+        """(S, M) in the units of the source, double precision -> (S, U); a state sees rows up to its own."""
         precision = next(self.lstm.parameters()).dtype
         standardised = ((macro - self.mean) * self.scale).to(precision)
         states: Tensor = self.lstm(self.dropout(standardised))[0]
@@ -87,7 +87,7 @@ class StateNetwork(nn.Module):
         """
         if rows_at_once is None or len(z) <= rows_at_once:
             return self._rows(z, month, states)
-        blocks = zip(z.split(rows_at_once), month.split(rows_at_once), strict=True)
+        blocks = zip(torch.split(z, rows_at_once), torch.split(month, rows_at_once), strict=True)
         if torch.is_grad_enabled():
             parts = [checkpoint(self._rows, *block, states, use_reentrant=False) for block in blocks]
         else:
