@@ -76,6 +76,9 @@ class Macro(Config):
     publication_lags: dict[str, LagMonths] = Field(default_factory=dict)
     """Of single series."""
 
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())  # mappings have no hash, and a study must have one
+
 
 class Sample(Config):
     """Months of returns that the panel holds; the last may be open, the calendar then closes it."""

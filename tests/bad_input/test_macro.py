@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import yaml
 
 from seqpricing_core.errors import InputError
 from seqpricing_core.pipeline import run_study
@@ -105,7 +106,7 @@ class TestTiming:
             lambda t: t.with_columns(pl.col("month").str.replace("-", "")),
             lambda t: t.with_columns(pl.col("month").str.replace("-", "").cast(pl.Int64)),
             lambda t: t.with_columns(pl.col("month").str.to_date("%Y-%m").dt.month_end()),
-            lambda t: t.with_columns((pl.col("month") + "-15")),
+            lambda t: t.with_columns(pl.col("month") + "-15"),
             lambda t: pl.concat([t, pl.DataFrame({"month": [""], "rate": [None], "output": [None]},
                                                  schema=t.schema)]),
         ],
@@ -163,7 +164,6 @@ class TestRefused:
         table = with_value(table, MONTHS.index("2003-04"), "output", cell)
         refused(table, "1 macro series without a value", "output for 2003-06 and 1 more",
                 "macro.exclude: [output]", transforms={"output": 5})  # fmt: skip
-        # A series that is left out may have gaps.
 
     def test_a_gap_does_not_matter_in_other_years_or_in_a_series_left_out(self, study_of, with_value):
         table = with_value(series(), MONTHS.index("2003-04"), "output", None)
@@ -182,7 +182,9 @@ class TestRefused:
     @pytest.mark.parametrize("key", ["series", "exclude", "transforms", "publication_lags"])
     def test_misspelt_series(self, refused, key):
         value = {"ouput": 1} if key in ("transforms", "publication_lags") else ["ouput"]
-        refused(series(), "unknown macro series 'ouput'", f"macro.{key}", "did you mean 'output'?", **{key: value})
+        refused(
+            series(), "unknown macro series 'ouput'", f"macro.{key}", "did you mean 'output'?", **{key: value}
+        )
 
     def test_nothing_left(self, refused):
         refused(series(), "no macro series is left", exclude=["rate", "output"])
@@ -192,11 +194,10 @@ class TestRefused:
         refuses(lambda: read_macro(study, 2003), "/nowhere/macro.csv", "does not exist")
 
     @pytest.mark.parametrize(
-        "option", [{"transforms": {"rate": 8}}, {"publication_lag_months": -1}, {"fomat": "fred_md"}, {"series": []}]
+        "option",
+        [{"transforms": {"rate": 8}}, {"publication_lag_months": -1}, {"fomat": "fred_md"}, {"series": []}],
     )
     def test_options(self, tmp_path, settings, option):
-        import yaml
-
         file = tmp_path / "own.yaml"
         file.write_text(yaml.safe_dump(settings(macro={"file": "macro.csv", **option})))
         with pytest.raises(InputError) as caught:
@@ -204,9 +205,16 @@ class TestRefused:
         assert f"key macro.{next(iter(option))}" in caught.value.where
 
 
-def test_the_path_is_relative_to_the_study_file(tmp_path, settings):
-    import yaml
+def test_a_study_with_macro_series_can_be_hashed(make_study):
+    """Definitions are cached by study."""
+    one, same, other = (
+        make_study(macro={"file": "macro.csv", "transforms": {"rate": code}}) for code in (2, 2, 3)
+    )
+    assert hash(one) == hash(same)
+    assert hash(one) != hash(other)
 
+
+def test_the_path_is_relative_to_the_study_file(tmp_path, settings):
     file = tmp_path / "own.yaml"
     file.write_text(yaml.safe_dump(settings(macro={"file": "data/macro.csv"})))
     assert load_study(file).macro.file == tmp_path / "data" / "macro.csv"
@@ -234,7 +242,7 @@ class TestRealFiles:
         assert table.shape == (238, 129)
         assert table.null_count().sum_horizontal().item() == 0
         raw = pl.read_parquet(FRED_MD)
-        known = {d: v for d, v in zip(raw["sasdate"], raw["INDPRO"], strict=True)}
+        known = dict(zip(raw["sasdate"], raw["INDPRO"], strict=True))
         by_hand = np.log(known["10/1/2008"] / known["9/1/2008"])
         december = table.row(table["month"].cast(pl.String).to_list().index("2008-12-31"), named=True)
         assert december["INDPRO"] == pytest.approx(by_hand, abs=1e-12)
@@ -242,7 +250,9 @@ class TestRealFiles:
     def test_goyal_welch(self, make_study, refuses):
         options = {"file": str(GOYAL_WELCH), "month_column": "yyyymm"}
         refuses(
-            lambda: read_macro(self.study(make_study, **options), 2010), "csp for 2010-01 and 11 more", "[csp]"
+            lambda: read_macro(self.study(make_study, **options), 2010),
+            "csp for 2010-01 and 11 more",
+            "[csp]",
         )
         study = self.study(make_study, **options, exclude=["csp"], transforms={"Index": 5})
         assert read_macro(study, 2017).shape == (10, 17)
