@@ -165,14 +165,14 @@ def fit_gan(
     macro = None if train.macro is None else MacroScale.of(train.macro)
     width = train.z.shape[1]
     networks = _networks(config, factors, width, macro).to(device)
-    fit = _Fit(config, training, networks, train, validation,
-               f"K = {factors}, test year {samples.window.test_year}, seed {seed}")  # fmt: skip
-    phases = [fit.sdf("unconditional", None)]
+    name = f"K = {factors}, test year {samples.window.test_year}, seed {seed}"
+    fitting = _Fit(config, training, networks, train, validation, name)
+    phases = [fitting.sdf("unconditional", None)]
     for _ in range(config.alternations):
-        phases.append(fit.conditional())
-        phases.append(fit.sdf("conditional", fit.hardest_moments()))
-    sharpe = {"train": fit.sharpe(train), "validation": fit.sharpe(validation)}
-    phases.append(fit.loadings(seed))
+        phases.append(fitting.conditional())
+        phases.append(fitting.sdf("conditional", fitting.hardest_moments()))
+    sharpe = {"train": fitting.sharpe(train), "validation": fitting.sharpe(validation)}
+    phases.append(fitting.loadings(seed))
     model = SDFModel(networks.cpu().eval(), samples.train.panel.months[0])
     *_, last_sdf, _ = phases
     record = {
@@ -239,39 +239,26 @@ class _Fit:
 
     def sdf(self, phase: str, instruments: Tensor | None) -> dict[str, Any]:
         """The SDF network minimises L(omega, g), g held; without instruments L(omega, 1)."""
-        g = torch.ones_like(self.train.r)[:, None] if instruments is None else instruments
-        unpriced = self.train.unpriced
-
-        def loss() -> Tensor:
-            weights = self.weights(self.train)
-            discount = discount_factor(portfolio_returns(weights, self.train.r, self.train.rows))
-            errors = pricing_errors(discount, self.train.r, g, self.train.rows)
-            total = pricing_loss(errors, self.train.rows) / unpriced
-            if weights.shape[1] > 1 and self.config.variation_weight:
-                variation = unexplained_variation(weights, self.train.r, self.train.rows)
-                total = total + self.config.variation_weight * variation
-            return total
-
         minimum = min(self.config.minimum_epochs, self.training.max_epochs - 1)
         best = _Best(phase, nn.ModuleList(filter(None, [self.networks.sdf, self.networks.sdf_states])))
         parameters = self.networks.sdf_parameters()
-        curve: list[float] = []
+        train_loss: list[float] = []
         sharpes: list[float] = []
         losses: list[float] = []
-        for step in self._epochs(loss, parameters, self.training.max_epochs):
-            if not math.isfinite(step):
+        for step in self._epochs(self._sdf_loss(instruments), parameters, self.training.max_epochs):
+            now = (step, self.sharpe(self.validation), self.unconditional_loss(self.validation))
+            if not all(map(math.isfinite, now)):
                 break
-            curve.append(step)
-            sharpes.append(self.sharpe(self.validation))
-            losses.append(self.unconditional_loss(self.validation))
-            if len(curve) <= minimum:
+            for curve, value in zip((train_loss, sharpes, losses), now, strict=True):
+                curve.append(value)
+            if len(train_loss) <= minimum:
                 continue
             score = sharpes[-1] if self.config.criterion == "sharpe" else -losses[-1]
-            if best.offer(score, len(curve)) or len(curve) - best.epoch < self.training.patience:
+            if best.offer(score, len(train_loss)) or len(train_loss) - best.epoch < self.training.patience:
                 continue
             break
         best.restore(self.name)
-        return {"phase": phase, "train_loss": curve, "validation_loss": losses,
+        return {"phase": phase, "train_loss": train_loss, "validation_loss": losses,
                 "validation_sharpe": sharpes, "best_epoch": best.epoch}  # fmt: skip
 
     def conditional(self) -> dict[str, Any]:
@@ -362,6 +349,23 @@ class _Fit:
             discount = discount_factor(portfolio_returns(self.weights(months), months.r, months.rows))
             errors = pricing_errors(discount, months.r, torch.ones_like(months.r)[:, None], months.rows)
             return float(pricing_loss(errors, months.rows) / months.unpriced)
+
+    def _sdf_loss(self, instruments: Tensor | None) -> Callable[[], Tensor]:
+        """L(omega, g) over L(0, 1) as a function of the SDF network; for K > 1 with V."""
+        months, factor = self.train, self.config.variation_weight
+        g = torch.ones_like(months.r)[:, None] if instruments is None else instruments
+        unpriced = months.unpriced
+
+        def loss() -> Tensor:
+            weights = self.weights(months)
+            discount = discount_factor(portfolio_returns(weights, months.r, months.rows))
+            errors = pricing_errors(discount, months.r, g, months.rows)
+            total = pricing_loss(errors, months.rows) / unpriced
+            if weights.shape[1] > 1 and factor:
+                total = total + factor * unexplained_variation(weights, months.r, months.rows)
+            return total
+
+        return loss
 
     def _epochs(
         self, loss: Callable[[], Tensor], parameters: list[nn.Parameter], epochs: int
