@@ -14,6 +14,7 @@ from seqpricing_core.characteristics.compute import HISTORY_YEARS, compute_chara
 from seqpricing_core.evaluation.performance import compute_performance
 from seqpricing_core.models.family import fit_family
 from seqpricing_core.panel.build import build_panel
+from seqpricing_core.panel.macro import MacroSeries
 from seqpricing_core.panel.managed_portfolios import ManagedPortfolios, compute_managed_portfolios
 from seqpricing_core.panel.panel import Panel, Sample
 from seqpricing_core.portfolios import compute_portfolio_returns
@@ -23,6 +24,7 @@ from seqpricing_core.predictions import (
     predict_test_year,
 )
 from seqpricing_core.sources import prepare_source, truth_file
+from seqpricing_core.sources.macro import read_macro
 from seqpricing_core.study import Study
 from seqpricing_core.windows import split_estimation, window_for
 
@@ -56,6 +58,9 @@ def run_study(study: Study, folder: Path) -> StudyResults:
         known = pl.concat([characteristics[year - 1], characteristics[year]])
         panels[year] = build_panel(known, stock_months[year], source.factors(year), year, study)
         managed[year] = compute_managed_portfolios(panels[year], constant=constant)
+    macro = (
+        MacroSeries.from_table(pl.concat(read_macro(study, y) for y in sample_years)) if study.macro else None
+    )
 
     predictions, managed_predictions = [], []
     truth = truth_file(study, folder)
@@ -66,9 +71,14 @@ def run_study(study: Study, folder: Path) -> StudyResults:
             window,
             Panel.concatenate([panels[year] for year in estimation]),
             ManagedPortfolios.concatenate([managed[year] for year in estimation]),
+            macro and macro.between(*window.estimation),
         )
         lookback = range(test_year - study.lookback_years, test_year + 1)
-        test = Sample(panels[test_year], ManagedPortfolios.concatenate([managed[y] for y in lookback]))
+        test = Sample(
+            panels[test_year],
+            ManagedPortfolios.concatenate([managed[y] for y in lookback]),
+            macro and macro.between(estimation.start, test_year),
+        )
         for config in study.models:
             fitted = fit_family(config, study.number_of_factors, samples, study.training)
             predictions.append(predict_test_year(fitted, test))

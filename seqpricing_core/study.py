@@ -53,6 +53,33 @@ class CanonicalFilesSource(Config):
 Source = Annotated[SimulatedSource | PublicFilesSource | CanonicalFilesSource, Field(discriminator="kind")]
 
 
+Transform = Annotated[int, Field(ge=1, le=7)]
+LagMonths = Annotated[int, Field(ge=0, le=24)]
+
+
+class Macro(Config):
+    """Macro series for the models that read them; see `sources.macro` for formats, codes and timing."""
+
+    file: Path
+    format: Literal["table", "fred_md"] = "table"
+    """``fred_md``: as the St. Louis Fed publishes it, with ``sasdate`` and a first row of codes."""
+    month_column: str = "month"
+    """Of a ``table``: dates, text such as 1996-01, or numbers such as 199601."""
+    series: Annotated[tuple[str, ...], Field(min_length=1)] | Literal["all"] = "all"
+    exclude: tuple[str, ...] = ()
+    default_transform: Transform = 1
+    """Code of the series of a ``table``; ``fred_md`` has its own in the file."""
+    transforms: dict[str, Transform] = Field(default_factory=dict)
+    """Codes of single series; they win over the file's."""
+    publication_lag_months: LagMonths = 1
+    """The value of month m is known at the end of month m + this."""
+    publication_lags: dict[str, LagMonths] = Field(default_factory=dict)
+    """Of single series."""
+
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())  # mappings have no hash, and a study must have one
+
+
 class Sample(Config):
     """Months of returns that the panel holds; the last may be open, the calendar then closes it."""
 
@@ -151,6 +178,9 @@ class Training(Config):
     block_mib: PositiveInt | None = None
     """Values of hidden layers held at once; by default what stays in a cache: 16, on a GPU 256."""
 
+    memory_mib: PositiveInt = 2048
+    """For what a pass keeps where it must keep whole layers, as the GAN does."""
+
     @field_validator("seeds")
     @classmethod
     def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
@@ -178,6 +208,7 @@ class Study(Config):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     title: str
     source: Source
+    macro: Macro | None = None
     sample: Sample
     universe: Universe = Universe()
     characteristics: tuple[str, ...] | Literal["all"] = "all"
@@ -321,20 +352,21 @@ def load_study(path: Path) -> Study:
 
 def _relative_to(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
     """Paths in a study file are relative to the file, whatever the working directory."""
-    source = content.get("source")
-    if not isinstance(source, dict):
-        return content
-    paths = {
-        key
-        for kind in _options(Study, ("source",))
-        for key, field in kind.model_fields.items()
-        if Path in (field.annotation, *get_args(field.annotation))
-    }
-    resolved = {
-        key: str((folder / value).resolve()) if key in paths and isinstance(value, str) else value
-        for key, value in source.items()
-    }
-    return {**content, "source": resolved}
+    resolved = dict(content)
+    for section in ("source", "macro"):
+        if not isinstance(content.get(section), dict):
+            continue
+        paths = {
+            key
+            for kind in _options(Study, (section,))
+            for key, field in kind.model_fields.items()
+            if Path in (field.annotation, *get_args(field.annotation))
+        }
+        resolved[section] = {
+            key: str((folder / value).resolve()) if key in paths and isinstance(value, str) else value
+            for key, value in content[section].items()
+        }
+    return resolved
 
 
 def _readable(error: ValidationError, path: Path) -> InputError:

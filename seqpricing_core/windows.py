@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seqpricing_core.errors import InputError
+from seqpricing_core.panel.macro import MacroSeries
 from seqpricing_core.panel.managed_portfolios import ManagedPortfolios
 from seqpricing_core.panel.panel import Panel, Sample
 from seqpricing_core.study import Study
@@ -34,7 +35,7 @@ class WindowSamples:
     train: Sample
     """Its look-back stops at the first training month."""
     validation: Sample
-    """Looks back into training: its managed portfolios are those of all estimation months."""
+    """Looks back into training: its managed portfolios and macro series are of all estimation months."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -61,15 +62,19 @@ def window_for(study: Study, test_year: int) -> Window:
     )
 
 
-def split_estimation(window: Window, panel: Panel, managed: ManagedPortfolios) -> WindowSamples:
+def split_estimation(
+    window: Window, panel: Panel, managed: ManagedPortfolios, macro: MacroSeries | None = None
+) -> WindowSamples:
     """Training and validation sample of ``window``.
 
-    The panel must hold exactly the window's estimation years, month for month: a window cut at
-    the start of history, or one that holds the test year, is an error and not a shorter window.
+    Panel, managed portfolios and macro series must hold exactly the window's estimation years, month for
+    month: a window cut at the start of history, or one that holds the test year, is an error and not a
+    shorter window.
     """
     first, last = window.estimation
     wanted = np.arange(f"{first}-01", f"{last + 1}-01", dtype="datetime64[M]")
-    for name, months in (("panel", panel.months), ("managed portfolios", managed.months)):
+    held = {"panel": panel.months, "managed portfolios": managed.months}
+    for name, months in (held | ({"macro series": macro.months} if macro else {})).items():
         if not np.array_equal(months, wanted):
             odd = np.setxor1d(months, wanted)
             raise InputError(
@@ -79,6 +84,10 @@ def split_estimation(window: Window, panel: Panel, managed: ManagedPortfolios) -
                 expected=f"exactly the months of {first} .. {last}",
                 remedy="materialize every year of the window, or change windows in the study file",
             )
-    train = Sample(panel.between(*window.train), managed.between(*window.train))
-    validation = Sample(panel.between(*window.validation), managed)
+    train = Sample(
+        panel.between(*window.train),
+        managed.between(*window.train),
+        macro and macro.between(*window.train),
+    )
+    validation = Sample(panel.between(*window.validation), managed, macro)
     return WindowSamples(window, train, validation)

@@ -32,6 +32,8 @@ class Years:
     """Models of test year y read the years of their window, all before y."""
     lookback: dg.TimeWindowPartitionMapping
     """Factors of test year y read x of y and of the look-back before it."""
+    window: dg.TimeWindowPartitionMapping
+    """Macro states in test year y run from the first year of the window to y."""
 
 
 def years_of(study: Study) -> Years:
@@ -48,6 +50,7 @@ def years_of(study: Study) -> Years:
         year_before=dg.TimeWindowPartitionMapping(start_offset=-1),
         estimation=dg.TimeWindowPartitionMapping(start_offset=-study.windows.estimation_years, end_offset=-1),
         lookback=dg.TimeWindowPartitionMapping(start_offset=-study.lookback_years),
+        window=dg.TimeWindowPartitionMapping(start_offset=-study.windows.estimation_years),
     )
 
 

@@ -49,8 +49,9 @@ def stages_of(project: Project) -> list[Stage]:
     scores = ("evaluation/portfolio_returns", "evaluation/performance", "evaluation/report")
     raw = ("raw/stock_months", "raw/statements", "raw/factors")
     return [
-        Stage("raw files", ("raw/vendor_files",), (None,)),
+        Stage("raw files", ("raw/vendor_files", *(["raw/macro_file"] if study.macro else [])), (None,)),
         Stage("raw tables", raw, _keys(range(first - 1 - HISTORY_YEARS, stop))),
+        *([Stage("macro series", ("raw/macro",), _keys(range(first, stop)))] if study.macro else []),
         Stage("characteristics", ("panel/characteristics",), _keys(range(first - 1, stop))),
         Stage("panel", ("panel/panel", "panel/managed_portfolios"), _keys(range(first, stop))),
         Stage("windows: train and predict", windows, _keys(study.test_years)),

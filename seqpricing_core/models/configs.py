@@ -116,7 +116,7 @@ class _PrincipalComponents(Config):
     slopes of opposite sign, and these can fill the first components of x_t; averages do not suffer from it.
     """
 
-    portfolios: Literal["slopes", "averages"] = "slopes"
+    portfolios: Literal["slopes", "averages"] = "averages"
 
 
 class OLS(_SizeValueMomentum, _PrincipalComponents):
@@ -166,9 +166,56 @@ class RandomForestForecast(ForestGrid):
     family: Literal["rf_forecast"] = "rf_forecast"
 
 
+class NN(_PrincipalComponents):
+    """Factors are principal components of x_t, returns a feed-forward network of them and all characteristics."""
+
+    family: Literal["nn"] = "nn"
+    grid: Grid = _grid((32, 16, 8))
+
+
+class NNForecast(Config):
+    """A forecast without factors, by a feed-forward network of all characteristics (Gu, Kelly, Xiu 2020)."""
+
+    family: Literal["nn_forecast"] = "nn_forecast"
+    grid: Grid = _grid((32, 16, 8))
+
+
+class GAN(Config):
+    """SDF network against an adversary that picks the moments (Chen, Pelger, Zhu 2023); see `sdf_gan`.
+
+    Defaults are those of the authors' published configuration. The number of epochs of the SDF network is
+    ``training.max_epochs``; theirs are 256 without and 1024 with instruments.
+    """
+
+    family: Literal["gan"] = "gan"
+    sdf_hidden: HiddenSizes = (64, 64)
+    sdf_states: PositiveInt = 4
+    """Macro states of the SDF network, where the study gives macro series."""
+    instruments: PositiveInt = 8
+    """Instruments g of the conditional network."""
+    conditional_hidden: HiddenSizes = ()
+    conditional_states: PositiveInt = 32
+    loading_hidden: HiddenSizes = (32, 16, 8)
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """Share of hidden units, and of macro inputs, dropped."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    updates_per_epoch: PositiveInt = 4
+    """Steps on the whole sample: moments are means over all months, there are no batches."""
+    minimum_epochs: Annotated[int, Field(ge=0)] = 64
+    """Before these no weights are kept: an untrained network can have a high Sharpe ratio by luck."""
+    conditional_epochs: PositiveInt = 64
+    """Of the conditional network."""
+    alternations: PositiveInt = 1
+    """Rounds of conditional network, then SDF network."""
+    criterion: Literal["sharpe", "loss"] = "sharpe"
+    """What stops the SDF network and picks its weights, on the validation months."""
+    variation_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the unexplained variation, for K > 1 only."""
+
+
 ConditionalAutoencoder: TypeAlias = CA0 | CA1 | CA2 | CA3
 SequenceFactor: TypeAlias = SeqRAT | SeqGAT | SeqLAT
-Benchmark: TypeAlias = OLS | RandomForest | OLS3Forecast | RandomForestForecast
+Benchmark: TypeAlias = GAN | OLS | RandomForest | NN | OLS3Forecast | RandomForestForecast | NNForecast
 ModelConfig: TypeAlias = Annotated[
     IPCA | ConditionalAutoencoder | SequenceFactor | Benchmark, Field(discriminator="family")
 ]

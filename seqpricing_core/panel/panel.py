@@ -22,6 +22,7 @@ import pyarrow as pa
 from seqpricing_core.months import Months
 
 if TYPE_CHECKING:
+    from seqpricing_core.panel.macro import MacroSeries
     from seqpricing_core.panel.managed_portfolios import ManagedPortfolios
 
 Float32: TypeAlias = npt.NDArray[np.float32]
@@ -43,6 +44,9 @@ class MonthKnown:
     """(N,) at the end of t-1, USD; NaN where unknown."""
     past_managed_portfolios: Float64
     """(S, P+1) x of the months before t that the sample holds, oldest first."""
+    macro: Float64 | None = None
+    """(S', M) macro series as known at the end of each month up to t-1, oldest first, so that the last row is
+    the newest that a forecast of t may use; None where the study gives none."""
 
 
 @dataclass(frozen=True)
@@ -201,8 +205,15 @@ class Sample:
     panel: Panel
     managed: ManagedPortfolios
     """Ends with the panel's months; may start earlier."""
+    macro: MacroSeries | None = None
+    """The same; None where the study gives no macro series."""
 
     def __post_init__(self) -> None:
+        if self.macro is not None and self.macro.months[-1:] != self.panel.months[-1:]:
+            raise ValueError(
+                "macro series must end with the panel's months. Got panel months "
+                f"{_span(self.panel.months)} and macro series {_span(self.macro.months)}"
+            )
         tail = self.managed.months[len(self.managed.months) - len(self.panel.months) :]
         if not np.array_equal(tail, self.panel.months):
             raise ValueError(
@@ -222,12 +233,14 @@ class Sample:
     def known(self, t: int) -> MonthKnown:
         """What is known before the t-th month of the panel begins."""
         rows = self.panel.rows(t)
+        macro = self.macro
         return MonthKnown(
             month=self.panel.months[t],
             asset_id=self.panel.asset_id[rows],
             characteristics=self.panel.characteristics[rows],
             market_equity=self.panel.market_equity[rows],
             past_managed_portfolios=self.managed.x[: self.lookback + t],
+            macro=None if macro is None else macro.values[: len(macro.months) - len(self) + t + 1],
         )
 
     def outcome(self, t: int) -> MonthOutcome:

@@ -1,10 +1,13 @@
 """Per family: one trained model per window, and its predictions of the test year."""
 
+from collections.abc import Mapping
+
 import dagster as dg
 import polars as pl
 
 from seqpricing_core.models.configs import ModelConfig
 from seqpricing_core.models.family import FAMILIES, TITLES, FittedFamily, fit_family
+from seqpricing_core.panel.macro import MacroSeries
 from seqpricing_core.panel.managed_portfolios import ManagedPortfolios
 from seqpricing_core.panel.panel import Panel, Sample
 from seqpricing_core.predictions import oracle_predictions, predict_test_year
@@ -39,6 +42,7 @@ def _family(config: ModelConfig, project: Project, years: Years) -> list[dg.Asse
     numbers = f"for K = {', '.join(map(str, study.number_of_factors))}"
     what = numbers if FAMILIES[family].has_factors else "without factors"
     quantities = "Expected and fitted" if FAMILIES[family].has_factors else "Expected"
+    reads_macro = study.macro is not None and FAMILIES[family].reads_macro
     windows = f"{study.windows.train_years} years of training, {study.windows.validation_years} of validation"
 
     @dg.asset(
@@ -50,6 +54,7 @@ def _family(config: ModelConfig, project: Project, years: Years) -> list[dg.Asse
         ins={
             "panel": dg.AssetIn(["panel", "panel"], partition_mapping=years.estimation),
             "managed": dg.AssetIn(["panel", "managed_portfolios"], partition_mapping=years.estimation),
+            **_macro_in(years.estimation, there=reads_macro),
         },
         io_manager_key="fitted_family",
         code_version=code_version(
@@ -61,10 +66,10 @@ def _family(config: ModelConfig, project: Project, years: Years) -> list[dg.Asse
         ),
     )  # fmt: skip
     def models(
-        context: dg.AssetExecutionContext, panel: Panel, managed: ManagedPortfolios
+        context: dg.AssetExecutionContext, panel: Panel, managed: ManagedPortfolios, **macro: pl.DataFrame
     ) -> dg.MaterializeResult[Encoded]:
         window = window_for(study, int(context.partition_key))
-        samples = split_estimation(window, panel, managed)
+        samples = split_estimation(window, panel, managed, _macro_series(macro))
         fitted = fit_family(config, study.number_of_factors, samples, study.training)
         return stored(fitted, **fitted_family_metadata(fitted))
 
@@ -78,17 +83,27 @@ def _family(config: ModelConfig, project: Project, years: Years) -> list[dg.Asse
             "fitted": dg.AssetIn(["models", family, f"{family}_models"]),
             "panel": dg.AssetIn(["panel", "panel"], partition_mapping=years.same_year),
             "managed": dg.AssetIn(["panel", "managed_portfolios"], partition_mapping=years.lookback),
+            **_macro_in(years.window, there=reads_macro),
         },
         io_manager_key="table",
         code_version=code_version(*PREDICTION),
     )
     def predictions(
-        fitted: FittedFamily, panel: Panel, managed: ManagedPortfolios
+        fitted: FittedFamily, panel: Panel, managed: ManagedPortfolios, **macro: pl.DataFrame
     ) -> dg.MaterializeResult[Encoded]:
-        table = predict_test_year(fitted, Sample(panel, managed))
+        table = predict_test_year(fitted, Sample(panel, managed, _macro_series(macro)))
         return stored(table, **predictions_metadata(table))
 
     return [models, predictions]
+
+
+def _macro_in(mapping: dg.TimeWindowPartitionMapping, *, there: bool) -> dict[str, dg.AssetIn]:
+    """The macro series as an input of families that read them, in studies that have them."""
+    return {"macro": dg.AssetIn(["raw", "macro"], partition_mapping=mapping)} if there else {}
+
+
+def _macro_series(inputs: Mapping[str, pl.DataFrame]) -> MacroSeries | None:
+    return MacroSeries.from_table(inputs["macro"]) if inputs else None
 
 
 def _oracle(project: Project, years: Years) -> dg.AssetsDefinition:

@@ -7,8 +7,9 @@ import dagster as dg
 import polars as pl
 
 from seqpricing_core.sources import RawTables, open_source, prepare_source
-from seqpricing_core.storage import fingerprint_files
-from seqpricing_core.study import SimulatedSource, Study
+from seqpricing_core.sources.macro import read_macro
+from seqpricing_core.storage import fingerprint_files, scan_table
+from seqpricing_core.study import Macro, SimulatedSource, Study
 from seqpricing_dagster.io import Encoded, stored
 from seqpricing_dagster.metadata import table_metadata
 from seqpricing_dagster.partitions import Years
@@ -41,7 +42,40 @@ def raw_assets(project: Project, years: Years) -> list[dg.AssetsDefinition]:
         )
 
     tables = [_raw_table(name, project, years, vendor_files) for name in DESCRIPTIONS]
-    return [vendor_files, *tables]
+    return [vendor_files, *tables, *(_macro(study, study.macro, years) if study.macro else [])]
+
+
+def _macro(study: Study, settings: Macro, years: Years) -> list[dg.AssetsDefinition]:
+    @dg.asset(
+        key=["raw", "macro_file"],
+        group_name="raw",
+        kinds={"file"},
+        description="The file of macro series, as the study names it.",
+        code_version=code_version("sources/macro.py", settings=settings),
+    )
+    def macro_file() -> dg.MaterializeResult[None]:
+        scan_table(settings.file)
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(fingerprint_files([settings.file])),
+            metadata={settings.file.name: dg.MetadataValue.path(settings.file)},
+        )
+
+    @dg.asset(
+        key=["raw", "macro"],
+        group_name="raw",
+        kinds={"arrow", "polars"},
+        description="Stationary macro series by the month whose forecast may use them: published by the end "
+        "of the month before.",
+        partitions_def=years.panel,
+        deps=[macro_file],
+        io_manager_key="table",
+        code_version=code_version("sources/macro.py", settings={"macro": settings, "sample": study.sample}),
+    )
+    def macro(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Encoded]:
+        table = read_macro(study, int(context.partition_key))
+        return stored(table, **table_metadata(table))
+
+    return [macro_file, macro]
 
 
 def _raw_table(
