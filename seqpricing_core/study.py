@@ -141,6 +141,13 @@ class Costs(Config):
     basis_points: Annotated[float, Field(ge=0)] = 30.0
 
 
+class Robustness(Config):
+    """Checks that train again, and so are off unless asked for."""
+
+    odd_even: bool = False
+    """Train on odd (even) asset ids, test on odd and even ones (*memory*, appendix E); see `robustness`."""
+
+
 class Study(Config):
     """Everything a study is. Load one with `load_study`."""
 
@@ -157,6 +164,7 @@ class Study(Config):
     training: Training = Training()
     portfolios: Portfolios = Portfolios()
     costs: Costs = Costs()
+    robustness: Robustness = Robustness()
 
     @field_validator("models", mode="before")
     @classmethod
