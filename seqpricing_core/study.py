@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
+import numpy as np
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -228,6 +229,22 @@ class Study(Config):
         if self.first_test_year < earliest:
             return range(0)
         return range(self.first_test_year, self.sample.last_year + 1)
+
+    @property
+    def signal_month(self) -> str:
+        """The month after the newest one in the data, whose returns nobody knows yet."""
+        last = self.sample.last_month or f"{self.sample.last_year}-12"
+        return str(np.datetime64(last, "M") + 1)
+
+    @property
+    def signal_year(self) -> int:
+        """The test year of the window whose models make the signal."""
+        return year_of(self.signal_month)
+
+    @property
+    def model_years(self) -> range:
+        """Test years with a window of models: those tested, and the one the signal month lies in."""
+        return range(self.test_years.start, self.signal_year + 1)
 
     @property
     def acronyms(self) -> tuple[str, ...]:
