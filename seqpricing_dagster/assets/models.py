@@ -44,7 +44,7 @@ def _family(config: ModelConfig, project: Project, years: Years) -> list[dg.Asse
         kinds={FAMILIES[family].kind},
         description=f"{title} for K = {', '.join(map(str, study.number_of_factors))}, trained on the window "
         f"before the test year: {windows}.",
-        partitions_def=years.test,
+        partitions_def=years.models,
         ins={
             "panel": dg.AssetIn(["panel", "panel"], partition_mapping=years.estimation),
             "managed": dg.AssetIn(["panel", "managed_portfolios"], partition_mapping=years.estimation),
@@ -73,7 +73,7 @@ def _family(config: ModelConfig, project: Project, years: Years) -> list[dg.Asse
         description=f"Expected and fitted excess returns of {title} in the test year, month by month.",
         partitions_def=years.test,
         ins={
-            "fitted": dg.AssetIn(["models", family, f"{family}_models"]),
+            "fitted": dg.AssetIn(["models", family, f"{family}_models"], partition_mapping=years.same_year),
             "panel": dg.AssetIn(["panel", "panel"], partition_mapping=years.same_year),
             "managed": dg.AssetIn(["panel", "managed_portfolios"], partition_mapping=years.lookback),
         },
