@@ -15,7 +15,8 @@ from seqpricing_core.panel.build import rank_known
 from seqpricing_core.panel.managed_portfolios import ManagedPortfolios
 from seqpricing_core.panel.panel import Float64, MonthKnown, Panel, Sample
 from seqpricing_core.portfolios import MODEL, assign_quantiles
-from seqpricing_core.study import Study
+from seqpricing_core.sources.public_files import ticker_of
+from seqpricing_core.study import PublicFilesSource, Study
 
 CSV_DIGITS = 8
 
@@ -105,8 +106,12 @@ def known_at_end(study: Study, characteristics: pl.DataFrame, past_managed_portf
     )
 
 
-def signal_csv(signal: pl.DataFrame) -> bytes:
-    """The table for a spreadsheet: same rows, decimals, `CSV_DIGITS` digits."""
+def signal_csv(signal: pl.DataFrame, study: Study) -> bytes:
+    """The table for a spreadsheet, decimals with `CSV_DIGITS` digits; with tickers where ids are tickers."""
+    if isinstance(study.source, PublicFilesSource):
+        tickers = pl.Series("ticker", [ticker_of(asset) for asset in signal["asset_id"]], dtype=pl.String)
+        place = signal.columns.index("asset_id")
+        signal = signal.select(*signal.columns[:place], tickers, *signal.columns[place:])
     return signal.write_csv(float_precision=CSV_DIGITS).encode()
 
 

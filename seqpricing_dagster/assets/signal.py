@@ -41,7 +41,7 @@ def signal_assets(project: Project, years: Years) -> list[dg.AssetsDefinition]:
     ) -> dg.MaterializeResult[Encoded]:
         families = [fitted[family] for family in study.families]
         table = next_month_signal(study, families, panel, managed, characteristics)
-        write_atomically(project.signal_file, signal_csv(table))
+        write_atomically(project.signal_file, signal_csv(table, study))
         return stored(table, **table_metadata(table), csv=dg.MetadataValue.path(project.signal_file))
 
     return [signal]

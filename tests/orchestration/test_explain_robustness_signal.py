@@ -71,7 +71,7 @@ class TestSignal:
         plain = run_signal(project.study, tmp_path)
         table = table_of(project, "signal/next_month_signal")
         assert frame_to_bytes(table) == frame_to_bytes(plain)
-        assert project.signal_file.read_bytes() == signal_csv(plain)
+        assert project.signal_file.read_bytes() == signal_csv(plain, project.study)
         assert table["month"].dt.strftime("%Y-%m").unique().to_list() == [project.study.signal_month]
 
     def test_metadata(self, project, instance):

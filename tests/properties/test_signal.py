@@ -17,6 +17,7 @@ from seqpricing_core.panel.panel import Sample
 from seqpricing_core.pipeline import StudyData, estimation_samples, prepare_data, run_signal
 from seqpricing_core.predictions import predict_test_year
 from seqpricing_core.signal import known_at_end, next_month_signal, signal_csv
+from seqpricing_core.sources.public_files import asset_id_of, ticker_of
 from seqpricing_core.study import Study
 
 ENDS = ["2004-12", "2005-01", "2005-06", "2005-11"]
@@ -221,7 +222,7 @@ def test_forecasters_and_ensembles(world):
 
 def test_the_csv_file_reads_back(world):
     signal = world.signal
-    text = signal_csv(signal).decode()
+    text = signal_csv(signal, world.study).decode()
     assert text.splitlines()[0] == (
         "family,number_of_factors,month,asset_id,expected_return,quantile,weight_equal,weight_value"
     )
@@ -230,6 +231,20 @@ def test_the_csv_file_reads_back(world):
     assert back["asset_id"].to_list() == signal["asset_id"].to_list()
     for column in ("expected_return", "weight_equal", "weight_value"):
         np.testing.assert_allclose(back[column], signal[column], atol=5e-9)
+
+
+def test_the_csv_file_of_public_files_names_tickers(public_source, make_study):
+    """Ids of that source are tickers read as numbers; a person gets the ticker."""
+    source = public_source().source
+    study = make_study(models=MODELS, source=source.model_dump())
+    ids = [asset_id_of(ticker) for ticker in ("BRK-B", "T01")]
+    signal = pl.DataFrame({"family": "ipca", "asset_id": ids, "expected_return": [0.01, -0.0000000001]})
+    lines = signal_csv(signal, study).decode().splitlines()
+    assert lines[0] == "family,ticker,asset_id,expected_return"
+    assert [line.split(",")[1:] for line in lines[1:]] == [
+        [ticker_of(ids[0]), str(ids[0]), "0.01000000"], ["T01", str(ids[1]), "-0.00000000"],
+    ]  # fmt: skip
+    assert signal.columns == ["family", "asset_id", "expected_return"]
 
 
 class TestBadInput:
