@@ -19,9 +19,7 @@ ORACLE_FACTORS = 3
 """The simulated market has three true factors."""
 
 
-def predict_test_year(
-    fitted: FittedFamily, test: Sample, factors_from: Sample | None = None
-) -> pl.DataFrame:
+def predict_test_year(fitted: FittedFamily, test: Sample, factors_from: Sample | None = None) -> pl.DataFrame:
     """Expected and fitted excess returns of every stock-month of the test year, for every K.
 
     **Timing.** ``expected_return`` of month t comes from what was known at the end of t-1: z_t-1, and risk

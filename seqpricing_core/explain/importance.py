@@ -16,8 +16,9 @@ from seqpricing_core.panel.panel import Float32, Float64, MonthKnown, Sample
 Method: TypeAlias = Literal["zero", "permutation"]
 METHODS: Final[tuple[Method, ...]] = get_args(Method)
 
-CHUNK_BYTES: Final = 2**26
-"""Most that the stacked copies of Z of one month may take, in single precision; one copy at the least."""
+CHUNK_BYTES: Final = 2**22
+"""Most that the stacked copies of Z of one month may take, in single precision; one copy at the least.
+Few stocks: all characteristics in one call. Thousands: what stays in a cache is faster than what does not."""
 
 KEYS: Final = ("family", "number_of_factors", "measure", "method", "characteristic")
 SUMS: Final = ("squared_error", "baseline_squared_error", "sum_of_squares")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 import pytest
 
 from seqpricing_core.explain.attention import AttentiveModel, compute_attention
@@ -14,6 +15,7 @@ from seqpricing_core.models.family import FittedFamily
 from seqpricing_core.report.explanations import attention_figure
 from seqpricing_core.report.figures import to_png
 from seqpricing_core.windows import Window
+from seqpricing_dagster.metadata import importance_metadata
 
 L = 3
 
@@ -98,3 +100,10 @@ class TestFigure:
 
     def test_same_table_same_bytes(self, attention):
         assert to_png(attention_figure(attention)) == to_png(attention_figure(attention))
+
+    def test_the_ui_shows_it_for_families_that_have_it(self, attention):
+        rows = {"characteristic": ["a", "b"], "importance": [0.3, 0.7], "method": "zero"}
+        pooled = pl.DataFrame({"family": "seqlat", "number_of_factors": 4, **rows})
+        both = pl.concat([pooled, pooled.with_columns(method=pl.lit("permutation"))])
+        assert importance_metadata(both, 4, attention)["attention"].value.startswith("![")
+        assert "attention" not in importance_metadata(both, 4)
