@@ -22,7 +22,7 @@ def study(make_study):
 
 
 def market(gammas: dict[int, np.ndarray], *, noise: float, seed: int = 0, years: int = 5) -> Panel:
-    """80 stocks from 2000 on, r = (z, 1) gamma f + noise, with a gamma for odd (1) and one for even (0) ids."""
+    """80 stocks from 2000 on, r = (z, 1) gamma f + noise; one gamma for odd (1), one for even (0) ids."""
     random = np.random.default_rng(seed)
     stocks, months, width = 80, 12 * years, gammas[0].shape[0] - 1
     ranks = 2 * np.arange(1, stocks + 1) / (stocks + 1) - 1
