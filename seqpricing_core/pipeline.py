@@ -23,10 +23,27 @@ from seqpricing_core.predictions import (
     predict_managed_portfolios,
     predict_test_year,
 )
+from seqpricing_core.signal import next_month_signal
 from seqpricing_core.sources import prepare_source, truth_file
 from seqpricing_core.sources.macro import read_macro
 from seqpricing_core.study import Study
-from seqpricing_core.windows import split_estimation, window_for
+from seqpricing_core.windows import WindowSamples, split_estimation, window_for
+
+
+@dataclass(frozen=True)
+class StudyData:
+    """What models are made from, by year."""
+
+    characteristics: dict[int, pl.DataFrame]
+    panels: dict[int, Panel]
+    managed: dict[int, ManagedPortfolios]
+    macro: MacroSeries | None
+
+    def panel(self, first: int, last: int) -> Panel:
+        return Panel.concatenate([self.panels[year] for year in range(first, last + 1)])
+
+    def managed_portfolios(self, first: int, last: int) -> ManagedPortfolios:
+        return ManagedPortfolios.concatenate([self.managed[year] for year in range(first, last + 1)])
 
 
 @dataclass(frozen=True)
@@ -40,44 +57,16 @@ class StudyResults:
 
 def run_study(study: Study, folder: Path) -> StudyResults:
     """Raw -> characteristics -> panel -> managed portfolios -> windows -> models -> predictions -> scores."""
-    source = prepare_source(study, folder)
+    data = prepare_data(study, folder)
     constant = study.panel.managed_portfolio_constant
-    sample_years = range(study.sample.first_year, study.sample.last_year + 1)
-    raw_years = range(sample_years.start - 1 - HISTORY_YEARS, sample_years.stop)
-    stock_months = {year: source.stock_months(year) for year in raw_years}
-    statements = {year: source.statements(year) for year in raw_years}
-
-    characteristics, panels, managed = {}, {}, {}
-    for year in range(sample_years.start - 1, sample_years.stop):
-        history = range(year - HISTORY_YEARS, year + 1)
-        characteristics[year] = compute_characteristics(
-            pl.concat(stock_months[y] for y in history), pl.concat(statements[y] for y in history),
-            year, study.computed_characteristics,
-        )  # fmt: skip
-    for year in sample_years:
-        known = pl.concat([characteristics[year - 1], characteristics[year]])
-        panels[year] = build_panel(known, stock_months[year], source.factors(year), year, study)
-        managed[year] = compute_managed_portfolios(panels[year], constant=constant)
-    macro = (
-        MacroSeries.from_table(pl.concat(read_macro(study, y) for y in sample_years)) if study.macro else None
-    )
-
     predictions, managed_predictions = [], []
     truth = truth_file(study, folder)
     for test_year in study.test_years:
-        window = window_for(study, test_year)
-        estimation = range(window.estimation[0], window.estimation[1] + 1)
-        samples = split_estimation(
-            window,
-            Panel.concatenate([panels[year] for year in estimation]),
-            ManagedPortfolios.concatenate([managed[year] for year in estimation]),
-            macro and macro.between(*window.estimation),
-        )
-        lookback = range(test_year - study.lookback_years, test_year + 1)
+        samples = estimation_samples(study, data, test_year)
         test = Sample(
-            panels[test_year],
-            ManagedPortfolios.concatenate([managed[y] for y in lookback]),
-            macro and macro.between(estimation.start, test_year),
+            data.panels[test_year],
+            data.managed_portfolios(test_year - study.lookback_years, test_year),
+            data.macro and data.macro.between(samples.window.estimation[0], test_year),
         )
         for config in study.models:
             fitted = fit_family(config, study.number_of_factors, samples, study.training)
@@ -91,3 +80,56 @@ def run_study(study: Study, folder: Path) -> StudyResults:
     returns = compute_portfolio_returns(every, study.portfolios, study.costs)
     performance = compute_performance(every, pl.concat(managed_predictions), returns)
     return StudyResults(every, returns, performance)
+
+
+def run_signal(study: Study, folder: Path) -> pl.DataFrame:
+    """Train on the newest window, and forecast the month after the data: see `next_month_signal`."""
+    data = prepare_data(study, folder)
+    samples = estimation_samples(study, data, study.signal_year)
+    families = [
+        fit_family(config, study.number_of_factors, samples, study.training)
+        for config in study.models
+        if config.family in study.signal_families
+    ]
+    newest, lookback = study.sample.last_year, study.signal_year - study.lookback_years
+    managed = data.managed_portfolios(min(lookback, newest), newest)
+    return next_month_signal(study, families, data.panels[newest], managed, data.characteristics[newest])
+
+
+def prepare_data(study: Study, folder: Path) -> StudyData:
+    """Raw -> characteristics -> panel -> managed portfolios, year by year."""
+    source = prepare_source(study, folder)
+    sample_years = range(study.sample.first_year, study.sample.last_year + 1)
+    raw_years = range(sample_years.start - 1 - HISTORY_YEARS, sample_years.stop)
+    stock_months = {year: source.stock_months(year) for year in raw_years}
+    statements = {year: source.statements(year) for year in raw_years}
+
+    macro = (
+        MacroSeries.from_table(pl.concat(read_macro(study, y) for y in sample_years)) if study.macro else None
+    )
+    data = StudyData({}, {}, {}, macro)
+    for year in range(sample_years.start - 1, sample_years.stop):
+        history = range(year - HISTORY_YEARS, year + 1)
+        data.characteristics[year] = compute_characteristics(
+            pl.concat(stock_months[y] for y in history), pl.concat(statements[y] for y in history),
+            year, study.computed_characteristics,
+        )  # fmt: skip
+    for year in sample_years:
+        known = pl.concat([data.characteristics[year - 1], data.characteristics[year]])
+        panel = build_panel(known, stock_months[year], source.factors(year), year, study)
+        data.panels[year] = panel
+        data.managed[year] = compute_managed_portfolios(
+            panel, constant=study.panel.managed_portfolio_constant
+        )
+    return data
+
+
+def estimation_samples(study: Study, data: StudyData, test_year: int) -> WindowSamples:
+    """What models of ``test_year`` may see."""
+    window = window_for(study, test_year)
+    return split_estimation(
+        window,
+        data.panel(*window.estimation),
+        data.managed_portfolios(*window.estimation),
+        data.macro and data.macro.between(*window.estimation),
+    )

@@ -19,13 +19,22 @@ ORACLE_FACTORS = 3
 """The simulated market has three true factors."""
 
 
-def predict_test_year(fitted: FittedFamily, test: Sample) -> pl.DataFrame:
+def predict_test_year(fitted: FittedFamily, test: Sample, factors_from: Sample | None = None) -> pl.DataFrame:
     """Expected and fitted excess returns of every stock-month of the test year, for every K.
 
     **Timing.** ``expected_return`` of month t comes from what was known at the end of t-1: z_t-1, and risk
     premia from the factors of estimation and test months before t. ``fitted_return`` uses
     f_t as well; it explains, it does not forecast. An ensemble averages returns over its
     members, never loadings: each fit has its own rotation.
+
+    Parameters
+    ----------
+    fitted
+        On the window of the test year.
+    test
+        The stocks to predict, and x_t of the look-back.
+    factors_from
+        Those that f_t is estimated from in the test year, if they are others: same months.
 
     Returns
     -------
@@ -34,18 +43,19 @@ def predict_test_year(fitted: FittedFamily, test: Sample) -> pl.DataFrame:
         ``fitted_return`` (null for a forecaster), ``excess_return`` (decimal; null for a stock without a
         return in t), ``market_equity`` (USD, end of t-1); sorted by K, month, asset.
     """
+    source = test if factors_from is None else factors_from
     return pl.concat(
         _predictions_frame(
             fitted.config.family,
             factors,
             test.panel,
-            *np.mean([_predict(member, test) for member in members], axis=0),
+            *np.mean([_predict(member, test, source) for member in members], axis=0),
         )
         for factors, members in fitted.models.items()
     )
 
 
-def _predict(fitted: FittedModel, test: Sample) -> Float64:
+def _predict(fitted: FittedModel, test: Sample, source: Sample) -> Float64:
     """(2, n) expected and fitted returns of one fit."""
     if isinstance(fitted, FittedForecaster):
         forecasts = np.concatenate([fitted.model.expected_returns(test.known(t)) for t in range(len(test))])
@@ -56,8 +66,8 @@ def _predict(fitted: FittedModel, test: Sample) -> Float64:
         known = test.known(t)
         expected.append(expected_returns(model, known, history))
         # The forecast is made; only now does month t happen.
-        outcome = test.outcome(t)
-        factors = model.latent_factors(known, outcome)
+        outcome = source.outcome(t)
+        factors = model.latent_factors(source.known(t), outcome)
         explained.append(fitted_returns(model, known, factors))
         history = history.extended(outcome.month, factors)
     return np.stack([np.concatenate(expected), np.concatenate(explained)])

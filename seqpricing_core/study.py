@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
+import numpy as np
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -202,6 +203,13 @@ class Costs(Config):
     basis_points: Annotated[float, Field(ge=0)] = 30.0
 
 
+class Robustness(Config):
+    """Checks that train again, and so are off unless asked for."""
+
+    odd_even: bool = False
+    """Train on odd (even) asset ids, test on odd and even ones (*memory*, appendix E); see `robustness`."""
+
+
 class Study(Config):
     """Everything a study is. Load one with `load_study`."""
 
@@ -219,6 +227,7 @@ class Study(Config):
     training: Training = Training()
     portfolios: Portfolios = Portfolios()
     costs: Costs = Costs()
+    robustness: Robustness = Robustness()
 
     @field_validator("models", mode="before")
     @classmethod
@@ -295,6 +304,22 @@ class Study(Config):
         return range(self.first_test_year, self.sample.last_year + 1)
 
     @property
+    def signal_month(self) -> str:
+        """The month after the newest one in the data, whose returns nobody knows yet."""
+        last = self.sample.last_month or f"{self.sample.last_year}-12"
+        return str(np.datetime64(last, "M") + 1)
+
+    @property
+    def signal_year(self) -> int:
+        """The test year of the window whose models make the signal."""
+        return year_of(self.signal_month)
+
+    @property
+    def model_years(self) -> range:
+        """Test years with a window of models: those tested, and the one the signal month lies in."""
+        return range(self.test_years.start, self.signal_year + 1)
+
+    @property
     def acronyms(self) -> tuple[str, ...]:
         """Characteristics of the panel, in order."""
         from seqpricing_core.characteristics.registry import REGISTRY
@@ -314,6 +339,16 @@ class Study(Config):
         """
         months = max(getattr(model, "lookback", 1) for model in self.models) - 1
         return min(math.ceil(months / 12), self.windows.estimation_years)
+
+    @property
+    def signal_families(self) -> tuple[str, ...]:
+        """Those that next month's signal can be had from.
+
+        A model that reads macro series would need those of a month that the sample does not hold.
+        """
+        from seqpricing_core.models.family import FAMILIES
+
+        return tuple(f for f in self.families if not (self.macro and FAMILIES[f].reads_macro))
 
     @property
     def families(self) -> tuple[str, ...]:

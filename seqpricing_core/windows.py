@@ -44,12 +44,16 @@ class WindowSamples:
 
 
 def window_for(study: Study, test_year: int) -> Window:
-    """The window whose test year is ``test_year``: the years right before it, validation last."""
-    if test_year not in study.test_years:
+    """The window whose test year is ``test_year``: the years right before it, validation last.
+
+    Once the data end in a December, the window rolls on to the year after: nothing of it can be tested
+    yet, but its models forecast its January (`signal`).
+    """
+    if test_year not in study.model_years:
         raise InputError(
             f"test year {test_year} is outside the study",
             where=f"study '{study.name}', windows",
-            expected=f"one of {study.test_years.start} .. {study.test_years.stop - 1}: "
+            expected=f"one of {study.model_years.start} .. {study.model_years.stop - 1}: "
             f"{study.windows.train_years} train and {study.windows.validation_years} validation "
             f"years must lie between {study.sample.first_year} and the test year",
             remedy="ask for another test year, or change sample or windows in the study file",

@@ -77,7 +77,7 @@ def _no_month_beyond_window(family: str, years: Years) -> dg.AssetChecksDefiniti
         asset=key,
         name="no_month_beyond_the_window",
         description="The last month a model has seen is the December before its test year.",
-        partitions_def=years.test,
+        partitions_def=years.models,
         blocking=True,
     )
     def no_month_beyond(context: dg.AssetCheckExecutionContext, fitted: FittedFamily) -> dg.AssetCheckResult:

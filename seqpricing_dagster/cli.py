@@ -94,6 +94,8 @@ def _print_scores(project: Project) -> None:
         table.add_row(TITLES[family], str(factors) if factors else "-", *values)
     Console().print(table)
     Console().print(f"report: {project.report_file}", soft_wrap=True)
+    if project.signal_file.is_file():
+        Console().print(f"signal: {project.signal_file}", soft_wrap=True)
 
 
 def _cell(row: dict[str, float | None] | None, scale: float) -> str:

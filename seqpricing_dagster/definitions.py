@@ -11,9 +11,12 @@ import warnings
 import dagster as dg
 
 from seqpricing_dagster.assets.evaluation import evaluation_assets
+from seqpricing_dagster.assets.explain import explain_assets
 from seqpricing_dagster.assets.models import model_assets
 from seqpricing_dagster.assets.panel import panel_assets
 from seqpricing_dagster.assets.raw import raw_assets
+from seqpricing_dagster.assets.robustness import robustness_assets
+from seqpricing_dagster.assets.signal import signal_assets
 from seqpricing_dagster.checks import asset_checks
 from seqpricing_dagster.io import io_managers
 from seqpricing_dagster.partitions import years_of
@@ -32,6 +35,9 @@ def build_definitions(project: Project) -> dg.Definitions:
             *panel_assets(project, years),
             *model_assets(project, years),
             *evaluation_assets(project, years),
+            *explain_assets(project, years),
+            *robustness_assets(project, years),
+            *signal_assets(project, years),
         ],
         asset_checks=asset_checks(project, years),
         resources=io_managers(project.assets),

@@ -10,9 +10,11 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from seqpricing_core.evaluation.r_squared import compute_r_squared
-from seqpricing_core.models.family import FittedFamily
+from seqpricing_core.explain.importance import METHODS
+from seqpricing_core.models.family import TITLES, FittedFamily
 from seqpricing_core.panel.managed_portfolios import ManagedPortfolios
 from seqpricing_core.panel.panel import Panel
+from seqpricing_core.report.explanations import attention_figure, importance_figure
 from seqpricing_core.report.figures import loss_curves_figure, to_markdown_png
 
 
@@ -79,6 +81,30 @@ def fitted_family_metadata(fitted: FittedFamily) -> dict[str, Any]:
 def plot_metadata(figure: Figure) -> dg.MarkdownMetadataValue:
     """A figure that the UI draws in place."""
     return dg.MetadataValue.md(to_markdown_png(figure))
+
+
+def importance_metadata(
+    importance: pl.DataFrame, number_of_factors: int, attention: pl.DataFrame | None = None
+) -> dict[str, Any]:
+    """The most important characteristics, and where the decoder of a sequence model looks."""
+    figures = {method: importance_figure(importance, number_of_factors, method) for method in METHODS}
+    shown = {f"importance_{method}": plot_metadata(figure) for method, figure in figures.items()}
+    if attention is not None:
+        shown["attention"] = plot_metadata(attention_figure(attention))
+    return shown
+
+
+def odd_even_scores(pooled: pl.DataFrame) -> dg.MarkdownMetadataValue:
+    """Total and predictive R2 (percent) of the four scenarios, one row per model."""
+    lines = ["| model | K | trained on | tested on | total R2 (%) | predictive R2 (%) |", "|---" * 6 + "|"]
+    for row in pooled.iter_rows(named=True):
+        total = "-" if row["total_r2"] is None else f"{100 * row['total_r2']:.2f}"
+        cells = (
+            TITLES[row["family"]], row["number_of_factors"], row["trained_on"], row["tested_on"], total,
+            f"{100 * row['predictive_r2']:.2f}",
+        )  # fmt: skip
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return dg.MetadataValue.md("\n".join(lines))
 
 
 def predictions_metadata(predictions: pl.DataFrame) -> dict[str, Any]:

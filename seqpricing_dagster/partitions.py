@@ -23,6 +23,8 @@ class Years:
     characteristics: dg.TimeWindowPartitionsDefinition
     panel: dg.TimeWindowPartitionsDefinition
     test: dg.TimeWindowPartitionsDefinition
+    models: dg.TimeWindowPartitionsDefinition
+    """Test years, and the year of the signal where it lies beyond them."""
     same_year: dg.TimeWindowPartitionMapping
     history: dg.TimeWindowPartitionMapping
     """Characteristics of y read raw years y - 3 .. y."""
@@ -32,8 +34,12 @@ class Years:
     """Models of test year y read the years of their window, all before y."""
     lookback: dg.TimeWindowPartitionMapping
     """Factors of test year y read x of y and of the look-back before it."""
-    window: dg.TimeWindowPartitionMapping
-    """Macro states in test year y run from the first year of the window to y."""
+    window_and_test: dg.TimeWindowPartitionMapping
+    """The years of the window and the test year after them: a check that trains and tests at once."""
+    newest: dg.LastPartitionMapping
+    """The signal reads the newest year of the data, and the models of the newest window."""
+    newest_lookback: dg.SpecificPartitionsPartitionMapping
+    """It reads x of the newest year and of the look-back before the signal's."""
 
 
 def years_of(study: Study) -> Years:
@@ -45,19 +51,30 @@ def years_of(study: Study) -> Years:
         characteristics=_yearly(first - 1, last),
         panel=_yearly(first, last),
         test=_yearly(study.first_test_year, last),
+        models=_yearly(study.first_test_year, study.signal_year if last else None, years_ahead=1),
         same_year=dg.TimeWindowPartitionMapping(),
         history=dg.TimeWindowPartitionMapping(start_offset=-HISTORY_YEARS),
         year_before=dg.TimeWindowPartitionMapping(start_offset=-1),
         estimation=dg.TimeWindowPartitionMapping(start_offset=-study.windows.estimation_years, end_offset=-1),
         lookback=dg.TimeWindowPartitionMapping(start_offset=-study.lookback_years),
-        window=dg.TimeWindowPartitionMapping(start_offset=-study.windows.estimation_years),
+        window_and_test=dg.TimeWindowPartitionMapping(start_offset=-study.windows.estimation_years),
+        newest=dg.LastPartitionMapping(),
+        newest_lookback=dg.SpecificPartitionsPartitionMapping(_newest_lookback(study)),
     )
 
 
-def _yearly(first: int, last: int | None) -> dg.TimeWindowPartitionsDefinition:
+def _newest_lookback(study: Study) -> list[str]:
+    newest = study.sample.last_year
+    first = min(newest, study.signal_year - study.lookback_years)
+    return [str(year) for year in range(first, newest + 1)]
+
+
+def _yearly(first: int, last: int | None, years_ahead: int = 0) -> dg.TimeWindowPartitionsDefinition:
+    """Years up to ``last``; without it up to the last one that is over, and ``years_ahead`` more."""
     return dg.TimeWindowPartitionsDefinition(
         cron_schedule="0 0 1 1 *",
         start=str(first),
         end=str(last + 1) if last is not None else None,
         fmt="%Y",
+        end_offset=0 if last is not None else years_ahead,
     )

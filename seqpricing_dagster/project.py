@@ -42,6 +42,11 @@ class Project:
     def report_file(self) -> Path:
         return self.assets / "evaluation" / "report" / "report.html"
 
+    @property
+    def signal_file(self) -> Path:
+        """The signal for a spreadsheet, beside its table."""
+        return self.assets / "signal" / "next_month_signal" / "next_month_signal.csv"
+
 
 def open_project(study_file: Path, outputs: Path) -> Project:
     """Read the study file; nothing is written."""

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from seqpricing_core.characteristics.compute import HISTORY_YEARS
 from seqpricing_core.storage import write_atomically
+from seqpricing_core.study import Study
 from seqpricing_dagster.assets.models import predicting_families
 from seqpricing_dagster.definitions import build_definitions
 from seqpricing_dagster.project import (
@@ -42,11 +43,14 @@ def stages_of(project: Project) -> list[Stage]:
     """The flow of a study, in the order in which it must be materialized."""
     study = project.study
     first, stop = study.sample.first_year, study.sample.last_year + 1
-    families = study.families
-    models = [f"models/{family}/{family}_models" for family in families]
+    models = tuple(f"models/{family}/{family}_models" for family in study.families)
     predictions = [f"predictions/{family}/{family}_predictions" for family in predicting_families(project)]
-    windows = (*models, *predictions, "predictions/managed_portfolio_predictions")
-    scores = ("evaluation/portfolio_returns", "evaluation/performance", "evaluation/report")
+    explanations = [f"explain/{family}/{family}_importance" for family in study.families]
+    windows = (*predictions, "predictions/managed_portfolio_predictions", *explanations)
+    scores = (
+        "evaluation/portfolio_returns", "evaluation/performance", "evaluation/report",
+        "explain/characteristic_importance",
+    )  # fmt: skip
     raw = ("raw/stock_months", "raw/statements", "raw/factors")
     return [
         Stage("raw files", ("raw/vendor_files", *(["raw/macro_file"] if study.macro else [])), (None,)),
@@ -54,8 +58,22 @@ def stages_of(project: Project) -> list[Stage]:
         *([Stage("macro series", ("raw/macro",), _keys(range(first, stop)))] if study.macro else []),
         Stage("characteristics", ("panel/characteristics",), _keys(range(first - 1, stop))),
         Stage("panel", ("panel/panel", "panel/managed_portfolios"), _keys(range(first, stop))),
-        Stage("windows: train and predict", windows, _keys(study.test_years)),
+        Stage("windows: train", models, _keys(study.model_years)),
+        Stage("windows: predict, explain", windows, _keys(study.test_years)),
         Stage("portfolios, scores, report", scores, (None,)),
+        Stage("next month's signal", ("signal/next_month_signal",), (None,)),
+        *_robustness_stages(study),
+    ]
+
+
+def _robustness_stages(study: Study) -> list[Stage]:
+    """Only of a study that asks for them."""
+    if not study.robustness.odd_even:
+        return []
+    by_family = tuple(f"robustness/{family}/{family}_odd_even" for family in study.families)
+    return [
+        Stage("odd-even check: train, test", by_family, _keys(study.test_years)),
+        Stage("odd-even check: scores", ("robustness/odd_even",), (None,)),
     ]
 
 

@@ -101,8 +101,10 @@ class Panel:
     def with_returns(self) -> Panel:
         """The stock-months that have a return; itself if all have."""
         keep = ~np.isnan(self.excess_return)
-        if keep.all():
-            return self
+        return self if keep.all() else self.of_rows(keep)
+
+    def of_rows(self, keep: npt.NDArray[np.bool_]) -> Panel:
+        """Some of the rows, (n,) true for those kept; months stay, even one that is left empty."""
         return Panel(
             characteristic_names=self.characteristic_names,
             months=self.months,

@@ -12,6 +12,7 @@ from seqpricing_core.panel.managed_portfolios import ManagedPortfolios
 from seqpricing_core.panel.panel import Panel, Sample
 from seqpricing_core.predictions import oracle_predictions, predict_test_year
 from seqpricing_core.sources import truth_file
+from seqpricing_core.study import Study
 from seqpricing_core.windows import split_estimation, window_for
 from seqpricing_dagster.io import Encoded, stored
 from seqpricing_dagster.metadata import fitted_family_metadata, predictions_metadata
@@ -42,7 +43,6 @@ def _family(config: ModelConfig, project: Project, years: Years) -> list[dg.Asse
     numbers = f"for K = {', '.join(map(str, study.number_of_factors))}"
     what = numbers if FAMILIES[family].has_factors else "without factors"
     quantities = "Expected and fitted" if FAMILIES[family].has_factors else "Expected"
-    reads_macro = study.macro is not None and FAMILIES[family].reads_macro
     windows = f"{study.windows.train_years} years of training, {study.windows.validation_years} of validation"
 
     @dg.asset(
@@ -50,11 +50,11 @@ def _family(config: ModelConfig, project: Project, years: Years) -> list[dg.Asse
         group_name=family,
         kinds={FAMILIES[family].kind},
         description=f"{title} {what}, trained on the window before the test year: {windows}.",
-        partitions_def=years.test,
+        partitions_def=years.models,
         ins={
             "panel": dg.AssetIn(["panel", "panel"], partition_mapping=years.estimation),
             "managed": dg.AssetIn(["panel", "managed_portfolios"], partition_mapping=years.estimation),
-            **_macro_in(years.estimation, there=reads_macro),
+            **macro_in(years.estimation, study, family),
         },
         io_manager_key="fitted_family",
         code_version=code_version(
@@ -69,7 +69,7 @@ def _family(config: ModelConfig, project: Project, years: Years) -> list[dg.Asse
         context: dg.AssetExecutionContext, panel: Panel, managed: ManagedPortfolios, **macro: pl.DataFrame
     ) -> dg.MaterializeResult[Encoded]:
         window = window_for(study, int(context.partition_key))
-        samples = split_estimation(window, panel, managed, _macro_series(macro))
+        samples = split_estimation(window, panel, managed, macro_series(macro))
         fitted = fit_family(config, study.number_of_factors, samples, study.training)
         return stored(fitted, **fitted_family_metadata(fitted))
 
@@ -80,10 +80,10 @@ def _family(config: ModelConfig, project: Project, years: Years) -> list[dg.Asse
         description=f"{quantities} excess returns of {title} in the test year, month by month.",
         partitions_def=years.test,
         ins={
-            "fitted": dg.AssetIn(["models", family, f"{family}_models"]),
+            "fitted": dg.AssetIn(["models", family, f"{family}_models"], partition_mapping=years.same_year),
             "panel": dg.AssetIn(["panel", "panel"], partition_mapping=years.same_year),
             "managed": dg.AssetIn(["panel", "managed_portfolios"], partition_mapping=years.lookback),
-            **_macro_in(years.window, there=reads_macro),
+            **macro_in(years.window_and_test, study, family),
         },
         io_manager_key="table",
         code_version=code_version(*PREDICTION),
@@ -91,18 +91,19 @@ def _family(config: ModelConfig, project: Project, years: Years) -> list[dg.Asse
     def predictions(
         fitted: FittedFamily, panel: Panel, managed: ManagedPortfolios, **macro: pl.DataFrame
     ) -> dg.MaterializeResult[Encoded]:
-        table = predict_test_year(fitted, Sample(panel, managed, _macro_series(macro)))
+        table = predict_test_year(fitted, Sample(panel, managed, macro_series(macro)))
         return stored(table, **predictions_metadata(table))
 
     return [models, predictions]
 
 
-def _macro_in(mapping: dg.TimeWindowPartitionMapping, *, there: bool) -> dict[str, dg.AssetIn]:
+def macro_in(mapping: dg.TimeWindowPartitionMapping, study: Study, family: str) -> dict[str, dg.AssetIn]:
     """The macro series as an input of families that read them, in studies that have them."""
+    there = study.macro is not None and FAMILIES[family].reads_macro
     return {"macro": dg.AssetIn(["raw", "macro"], partition_mapping=mapping)} if there else {}
 
 
-def _macro_series(inputs: Mapping[str, pl.DataFrame]) -> MacroSeries | None:
+def macro_series(inputs: Mapping[str, pl.DataFrame]) -> MacroSeries | None:
     return MacroSeries.from_table(inputs["macro"]) if inputs else None
 
 

@@ -58,7 +58,7 @@ class TestWindowsWithoutData:
         refuses(run({"factors": factors}), "no risk-free rate for 7 month(s)", "2005-06", "factors")
 
     def test_a_test_year_outside_the_sample(self, small, refuses):
-        refuses(lambda: window_for(small.study, 2006), "test year 2006", "'small'", "2004 .. 2005")
+        refuses(lambda: window_for(small.study, 2007), "test year 2007", "'small'", "2004 .. 2006")
 
     def test_without_any_statement_the_market_is_enough(self, run, small):
         """Missing characteristics are medians (METHODS, 1): no error."""

@@ -58,7 +58,7 @@ def test_definitions_load_with_no_environment_and_no_data(tmp_path: Path) -> Non
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) == 18
+    assert int(done.stdout) == 23
     assert not list(tmp_path.iterdir()), "loading wrote files"
 
 
@@ -68,7 +68,11 @@ def test_assets_of_a_study(graph: Any) -> None:
         "evaluation/performance",
         "evaluation/portfolio_returns",
         "evaluation/report",
-        "models/cae/cae_models",
+        "explain/ca2/ca2_importance",
+        "explain/characteristic_importance",
+        "explain/ipca/ipca_importance",
+        "explain/seqlat/seqlat_importance",
+        "models/ca2/ca2_models",
         "models/ipca/ipca_models",
         "models/seqlat/seqlat_models",
         "panel/characteristics",
@@ -83,6 +87,7 @@ def test_assets_of_a_study(graph: Any) -> None:
         "raw/statements",
         "raw/stock_months",
         "raw/vendor_files",
+        "signal/next_month_signal",
     ]
 
 
@@ -135,5 +140,5 @@ def test_a_changed_study_changes_the_code_version_of_what_it_touches(
     def version(of: Any, key: str) -> str:
         return of.get(dg.AssetKey(key.split("/"))).code_version
 
-    assert version(other, "models/cae/cae_models") != version(graph, "models/cae/cae_models")
+    assert version(other, "models/ca2/ca2_models") != version(graph, "models/ca2/ca2_models")
     assert version(other, "panel/panel") == version(graph, "panel/panel")

@@ -27,9 +27,31 @@ class TestWhichYears:
         assert window == expected
         assert window.estimation == (expected.train[0], test_year - 1)
 
-    @pytest.mark.parametrize("test_year", [2003, 2006, 1999])
+    @pytest.mark.parametrize("test_year", [2003, 2007, 1999])
     def test_outside_the_study(self, make_study, refuses, test_year):
-        refuses(lambda: window_for(make_study(), test_year), f"test year {test_year}", "2004 .. 2005")
+        refuses(lambda: window_for(make_study(), test_year), f"test year {test_year}", "2004 .. 2006")
+
+    @pytest.mark.parametrize(
+        ("last_month", "signal_month", "tested", "newest"),
+        [
+            ("2005-12", "2006-01", [2004, 2005], 2006),
+            ("2005-11", "2005-12", [2004, 2005], 2005),
+            ("2004-01", "2004-02", [2004], 2004),
+        ],
+    )
+    def test_the_window_of_the_signal(self, make_study, refuses, last_month, signal_month, tested, newest):
+        """It rolls on to a year that cannot be tested only when the data end with a year."""
+        study = make_study(sample={"first_month": "2000-01", "last_month": last_month})
+        assert study.signal_month == signal_month
+        assert list(study.test_years) == tested
+        assert study.model_years == range(2004, newest + 1)
+        assert window_for(study, newest).estimation == (newest - 4, newest - 1)
+        refuses(lambda: window_for(study, newest + 1), f"test year {newest + 1}", f"2004 .. {newest}")
+
+    def test_the_signal_of_an_open_study_is_january_of_this_year(self, make_study):
+        study = make_study(sample={"first_month": "2000-01"})
+        assert study.signal_month == f"{study.sample.last_year + 1}-01"
+        assert study.model_years[-1] == study.test_years[-1] + 1
 
     def test_a_later_first_test_year(self, make_study, refuses):
         windows = {"train_years": 3, "validation_years": 1, "first_test_year": 2005}
