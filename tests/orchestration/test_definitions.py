@@ -68,7 +68,7 @@ def test_assets_of_a_study(graph: Any) -> None:
         "evaluation/performance",
         "evaluation/portfolio_returns",
         "evaluation/report",
-        "models/cae/cae_models",
+        "models/ca2/ca2_models",
         "models/ipca/ipca_models",
         "models/seqlat/seqlat_models",
         "panel/characteristics",
@@ -135,5 +135,5 @@ def test_a_changed_study_changes_the_code_version_of_what_it_touches(
     def version(of: Any, key: str) -> str:
         return of.get(dg.AssetKey(key.split("/"))).code_version
 
-    assert version(other, "models/cae/cae_models") != version(graph, "models/cae/cae_models")
+    assert version(other, "models/ca2/ca2_models") != version(graph, "models/ca2/ca2_models")
     assert version(other, "panel/panel") == version(graph, "panel/panel")

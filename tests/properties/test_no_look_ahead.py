@@ -18,7 +18,7 @@ import pytest
 
 from seqpricing_core import pipeline, predictions
 from seqpricing_core.characteristics import compute
-from seqpricing_core.models.factor_model import expected_returns, fitted_returns
+from seqpricing_core.models.factor_model import fitted_returns
 from seqpricing_core.panel import build
 from seqpricing_core.pipeline import StudyResults, run_study
 from seqpricing_core.portfolios import assign_quantiles
@@ -472,14 +472,15 @@ def market_equity_of_the_month_itself(monkeypatch):
 def risk_premia_with_the_month_itself(monkeypatch):
     """The mean of f up to t instead of t-1."""
 
-    def leaky(model, history, test):
+    def leaky(one, test):
+        model, history = one.model, one.history
         expected, fitted = [], []
         for t in range(len(test)):
             known, outcome = test.known(t), test.outcome(t)
-            loadings, factors = model.factor_loadings(known), model.latent_factors(known, outcome)
+            factors = model.latent_factors(known, outcome)
             history = history.extended(outcome.month, factors)
-            expected.append(expected_returns(loadings, history.factors.mean(axis=0)))
-            fitted.append(fitted_returns(loadings, factors))
+            expected.append(model.returns_given(known, history.factors.mean(axis=0)))
+            fitted.append(fitted_returns(model, known, factors))
         return np.stack([np.concatenate(expected), np.concatenate(fitted)])
 
     monkeypatch.setattr(predictions, "_predict", leaky)
