@@ -72,7 +72,8 @@ def keep(panel, rows):
     """The panel with these rows only (bool)."""
     return Panel(
         panel.characteristic_names, panel.months, np.concatenate([[0], np.cumsum(rows)])[panel.offsets],
-        panel.asset_id[rows], panel.characteristics[rows], panel.excess_return[rows], panel.market_equity[rows],
+        panel.asset_id[rows], panel.characteristics[rows], panel.excess_return[rows],
+        panel.market_equity[rows],
     )  # fmt: skip
 
 

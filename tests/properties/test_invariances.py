@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from seqpricing_core.characteristics.compute import compute_characteristics
 from seqpricing_core.evaluation.r_squared import compute_r_squared
 from seqpricing_core.models.configs import IPCA
+from seqpricing_core.models.factor_model import expected_returns, factor_history, fitted_returns
 from seqpricing_core.models.family import fit_family
 from seqpricing_core.models.ipca import InstrumentedModel, fit_ipca
-from seqpricing_core.models.factor_model import expected_returns, factor_history, fitted_returns
 from seqpricing_core.nn.cells import CELLS
 from seqpricing_core.nn.factor_networks import AttentionFactorNetwork, Sequences
 from seqpricing_core.panel.build import build_panel

@@ -261,7 +261,9 @@ def beta_by_the_paper(weights, z, *, training):
 
 def part(weights, name):
     """The arrays of one submodule."""
-    return {key.removeprefix(f"{name}."): value for key, value in weights.items() if key.startswith(f"{name}.")}
+    return {
+        key.removeprefix(f"{name}."): value for key, value in weights.items() if key.startswith(f"{name}.")
+    }
 
 
 class TestBetaNetwork:
@@ -334,7 +336,7 @@ class TestFittedNetworks:
 
     @pytest.mark.parametrize("family", LINEAR)
     def test_factors_of_conditional_autoencoders(self, small, family):
-        """f = W x + b in percent; decimal outside."""
+        """F = W x + b in percent; decimal outside."""
         model, test = small.fitted[family].models[2][0].model, small.test_sample(2004)
         w, b = (model.state()[f"factor.{name}"] for name in ("weight", "bias"))
         for t in (0, 6):
@@ -401,7 +403,7 @@ class TestPenalty:
 
     @pytest.mark.parametrize("family", ["ca2", "seqgat"])
     def test_penalised_parameters(self, family):
-        """Gradients zero: Adam's first step is the step size against the sign of what is penalised, else none."""
+        """Gradients zero: Adam's first step is the step size against the sign of what is penalised."""
         if family == "ca2":
             network = conditional_autoencoder.build((5, 6), 2, (4, 3), 2)
         else:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import ClassVar
 
 import numpy as np
 import optuna
@@ -61,7 +62,7 @@ def weights_of(state, seat):
 
 
 def gradient_by_hand(w, arrays, months):
-    """Loss of a batch and its gradient, layer by layer in numpy: algorithm 2 of *memory* and its derivative."""
+    """Loss of a batch and its gradient, layer by layer: algorithm 2 of *memory* and its derivative."""
     z = np.concatenate([arrays.z[t] for t in months]).astype(np.float64)
     r = 100 * np.concatenate([arrays.r[t] for t in months])
     x = 100 * arrays.managed.x[months]
@@ -111,7 +112,7 @@ def loss_in_use(w, arrays, months):
 
 
 class TestLoss:
-    MEMBERS = [Member(Candidate(l1, rate, HIDDEN), 2, 4) for l1, rate in ((0.0, 0.01), (0.02, 0.03))]
+    MEMBERS = tuple(Member(Candidate(l1, rate, HIDDEN), 2, 4) for l1, rate in ((0.0, 0.01), (0.02, 0.03)))
 
     def test_one_batch(self, arrays):
         """Eq. 17, its gradient, and the training loss of an epoch, which leaves the penalty out."""
@@ -125,21 +126,21 @@ class TestLoss:
         for name, parameter in network.named_parameters():
             np.testing.assert_allclose(parameter.grad[1], gradient[name], atol=1e-9, err_msg=name)
         training = Training(max_epochs=1, batch_months=36)
-        _, trained, _ = train(arrays, self.MEMBERS, training)
+        _, trained, _ = train(arrays, list(self.MEMBERS), training)
         assert trained[1].train_loss == pytest.approx([loss], rel=1e-10)
 
     def test_steps(self, arrays):
-        """Three epochs of one batch each: Adam of algorithm 1 written out, with l1 in the gradient (eq. 19)."""
+        """Three epochs of one batch each: Adam of algorithm 1 written out, l1 in the gradient (eq. 19)."""
         training = Training(max_epochs=3, patience=9, batch_months=36)
-        network, _, _ = train(arrays, self.MEMBERS, training)
+        network, _, _ = train(arrays, list(self.MEMBERS), training)
         for seat, member in enumerate(self.MEMBERS):
             w = weights_of(stack(self.MEMBERS).state_dict(), seat)
-            first, second = ({name: 0.0 for name in w} for _ in range(2))
+            first, second = (dict.fromkeys(w, 0.0) for _ in range(2))
             for step in (1, 2, 3):
                 _, gradient = gradient_by_hand(w, arrays, np.arange(36))
-                for name, g in gradient.items():
-                    if "norms" not in name:
-                        g = g + member.candidate.l1 * np.sign(w[name])
+                for name, of_loss in gradient.items():
+                    l1 = 0.0 if "norms" in name else member.candidate.l1
+                    g = of_loss + l1 * np.sign(w[name])
                     first[name] = 0.9 * first[name] + 0.1 * g
                     second[name] = 0.999 * second[name] + 0.001 * g**2
                     mean, square = first[name] / (1 - 0.9**step), second[name] / (1 - 0.999**step)
@@ -148,7 +149,7 @@ class TestLoss:
                 np.testing.assert_allclose(parameter.detach()[seat], w[name], atol=1e-8, err_msg=name)
 
     def test_validation_loss_uses_running_statistics(self, arrays):
-        network, trained, _ = train(arrays, self.MEMBERS, Training(max_epochs=1, batch_months=7))
+        network, trained, _ = train(arrays, list(self.MEMBERS), Training(max_epochs=1, batch_months=7))
         for seat in (0, 1):
             w = weights_of(network.state_dict(), seat)
             by_hand = loss_in_use(w, arrays, range(36, 48))
@@ -188,9 +189,7 @@ class TestAdam:
         expected = []
         for seat in range(3):
             twin = Bowl()
-            w, free = (
-                torch.nn.Parameter(p.detach()[seat : seat + 1].clone()) for p in (twin.w, twin.free)
-            )
+            w, free = (torch.nn.Parameter(p.detach()[seat : seat + 1].clone()) for p in (twin.w, twin.free))
             twin.w, twin.free = w, free
             # The stack holds its step sizes and penalties in float32.
             rate, l1 = (float(torch.tensor(v[seat])) for v in (self.RATES, self.L1))
@@ -294,7 +293,7 @@ class TestBatches:
 class TestEarlyStopping:
     """The validation loss of every epoch is scripted, so that the right answer is known."""
 
-    CASES = {
+    CASES: ClassVar = {
         "stops": ([5, 4, 3, 3.5, 3.2, 1], 2, 5, 3),
         "recovers within patience": ([5, 4, 3, 3.5, 2, 2.5, 2.5], 2, 7, 5),
         "first is best": ([1, 2, 3], 1, 2, 1),
@@ -418,7 +417,7 @@ class TestSearches:
             search.tell([(loss or self.distance)(candidate) for candidate in asked])
         return done
 
-    SEARCHES = [RandomSearch(kind="random", trials=25), OptunaSearch(kind="optuna", trials=25, round_size=10)]
+    SEARCHES = (RandomSearch(kind="random", trials=25), OptunaSearch(kind="optuna", trials=25, round_size=10))
 
     @pytest.mark.parametrize("config", SEARCHES, ids=lambda c: c.kind)
     def test_within_the_ranges(self, config):
@@ -460,7 +459,7 @@ class TestSearches:
         assert [len(r) for r in self.rounds(self.SEARCHES[0])] == [25]
 
     def test_losses_steer_optuna(self):
-        """Later rounds are nearer to the minimum than the first, which is random; with no losses they are not."""
+        """The last round is nearer to the minimum than the first, which is random; without losses it is not."""
         gains, blind = [], []
         for seed in range(4):
             config = OptunaSearch(kind="optuna", trials=60, round_size=15, seed=seed)
@@ -483,7 +482,9 @@ class TestSearches:
         assert search._study.best_value == 1.0
         assert len(search.ask()) == 3
 
-    @pytest.mark.parametrize("config", [c.model_copy(update={"trials": 5}) for c in SEARCHES], ids=lambda c: c.kind)
+    @pytest.mark.parametrize(
+        "config", [c.model_copy(update={"trials": 5}) for c in SEARCHES], ids=lambda c: c.kind
+    )
     def test_whole_fit(self, arrays, config):
         """Every K and seed has its own trials, the best of them wins; the same study, the same bytes."""
         if config.kind == "optuna":
@@ -518,7 +519,7 @@ class TestWarmStart:
         return fit_family(config, [1, 2], arrays.samples, training)
 
     def test_continues_from_the_winner(self, arrays, before):
-        """Steps so small that the first epoch has the loss of the weights it began with, of each K and seed."""
+        """Steps so small that the first epoch has the loss of the weights it began with."""
         warm = fit_family(self.CONFIG, [1, 2], arrays.samples, self.COLD, before)
         cold = fit_family(self.CONFIG, [1, 2], arrays.samples, self.COLD)
         for k in (1, 2):

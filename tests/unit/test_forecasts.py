@@ -10,7 +10,6 @@ import polars as pl
 import pytest
 
 from seqpricing_core.models.configs import IPCA
-from seqpricing_core.models.family import FittedFamily
 from seqpricing_core.models.factor_model import (
     FactorHistory,
     FittedFactorModel,
@@ -19,6 +18,7 @@ from seqpricing_core.models.factor_model import (
     factor_history,
     fitted_returns,
 )
+from seqpricing_core.models.family import FittedFamily
 from seqpricing_core.panel.panel import MonthKnown
 from seqpricing_core.predictions import oracle_predictions, predict_managed_portfolios, predict_test_year
 from seqpricing_core.windows import Window
@@ -90,7 +90,7 @@ def test_no_forecast_from_factors_of_the_month_itself(first):
     """The history reaches into the month, or begins with it."""
     z = np.ones((2, 2), dtype=np.float32)
     known = MonthKnown(month("2000-03"), np.arange(2), z, np.ones(2), np.empty((0, 2)))
-    with pytest.raises(ValueError, match="2000-03.*earlier months only"):
+    with pytest.raises(ValueError, match=r"2000-03.*earlier months only"):
         expected_returns(Transparent(), known, history(first, [0.0, 0.0], [0.1, 0.0], [0.1, 0.0]))
 
 

@@ -151,9 +151,7 @@ class TestRoundTrips:
         for name in ("months", "gram", "cross", "x", "condition_number", "stocks"):
             assert getattr(back, name).tobytes() == getattr(whole, name).tobytes(), name
 
-    @pytest.mark.parametrize(
-        "family", ["ipca", "ca0", "ca1", "ca2", "ca3", "seqrat", "seqgat", "seqlat"]
-    )
+    @pytest.mark.parametrize("family", ["ipca", "ca0", "ca1", "ca2", "ca3", "seqrat", "seqgat", "seqlat"])
     def test_fitted_family(self, small, tmp_path, family):
         """Same bytes, and the same predictions bit for bit."""
         fitted, file = small.fitted[family], tmp_path / "fitted.safetensors"
