@@ -240,7 +240,7 @@ class TestPadding:
 
 class TestWholeFits:
     def test_company_does_not_matter(self, arrays):
-        """One K, one candidate: the validation losses of the whole grid with K = 1 and 2, to 1e-4 (float32)."""
+        """One K, one candidate: the validation losses of the whole grid and both K, to 1e-4 (float32)."""
         grid = {"l1": [0.01, 0.1], "learning_rate": [0.003, 0.01], "beta_hidden": [[4], [6]]}
         training = Training(max_epochs=6, patience=2, batch_months=12)
         whole = fit_family(SeqLAT(lookback=3, grid=grid), [1, 2], arrays.samples, training)

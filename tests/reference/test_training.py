@@ -459,7 +459,7 @@ class TestSearches:
         assert [len(r) for r in self.rounds(self.SEARCHES[0])] == [25]
 
     def test_losses_steer_optuna(self):
-        """The last round is nearer to the minimum than the first, which is random; without losses it is not."""
+        """The last round is nearer to the minimum than the first, which is random; else it is not."""
         gains, blind = [], []
         for seed in range(4):
             config = OptunaSearch(kind="optuna", trials=60, round_size=15, seed=seed)
