@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from seqpricing_core.characteristics.compute import compute_characteristics
 from seqpricing_core.evaluation.r_squared import compute_r_squared
 from seqpricing_core.models.configs import IPCA
+from seqpricing_core.models.factor_model import expected_returns, factor_history, fitted_returns
 from seqpricing_core.models.family import fit_family
 from seqpricing_core.models.ipca import InstrumentedModel, fit_ipca
-from seqpricing_core.models.factor_model import expected_returns, factor_history, fitted_returns
-from seqpricing_core.nn.encoder_decoder import AttentionFactorNetwork
+from seqpricing_core.nn.cells import CELLS
+from seqpricing_core.nn.factor_networks import AttentionFactorNetwork, Sequences
 from seqpricing_core.panel.build import build_panel
 from seqpricing_core.panel.managed_portfolios import compute_managed_portfolios
 from seqpricing_core.panel.panel import Sample
@@ -26,7 +27,9 @@ from seqpricing_core.study import Costs, Portfolios
 from seqpricing_core.tables import STATEMENT_ITEMS
 from seqpricing_core.windows import split_estimation
 
-FAMILIES = ("ipca", "ca2", "seqlat")
+FAMILIES = ("ipca", "ca0", "ca1", "ca2", "ca3", "seqrat", "seqgat", "seqlat")
+OF_THE_STUDY = ("ipca", "ca2", "seqlat")
+SEQUENCES = ("seqrat", "seqgat", "seqlat")
 
 
 class TestOrderOfStocks:
@@ -59,7 +62,7 @@ class TestOrderOfStocks:
         np.testing.assert_allclose(x, small.managed[2004].x, atol=1e-11)
         assert not np.array_equal(other.asset_id, panel.asset_id)
 
-    @pytest.mark.parametrize("family", FAMILIES)
+    @pytest.mark.parametrize("family", OF_THE_STUDY)
     def test_names_do_not_matter(self, small, results, family):
         """Other asset ids, so another order everywhere: deciles and portfolio returns are the same."""
         mine = results.predictions.filter(pl.col("family") == family)
@@ -152,7 +155,7 @@ class TestWhoLeft:
         assert one.to_bytes() == other.to_bytes()
         assert np.abs(one.x - small.managed[2003].x).max() > 1e-3
 
-    @pytest.mark.parametrize("place", [0, 1, 2], ids=FAMILIES)
+    @pytest.mark.parametrize("place", [0, 1, 2], ids=OF_THE_STUDY)
     def test_estimation(self, small, samples, place):
         """Fits with and without their rows are the same, to the bit."""
         config, options = small.study.models[place], small.study.training
@@ -171,40 +174,59 @@ class TestWhoLeft:
 
 
 class TestPadding:
-    @settings(max_examples=40, deadline=None)
+    @staticmethod
+    def network(family, seed):
+        torch.manual_seed(seed)
+        return AttentionFactorNetwork(CELLS[family], 2, 3, 4, 6, 2)
+
+    @pytest.mark.parametrize("family", SEQUENCES)
+    @settings(max_examples=15, deadline=None)
     @given(
-        missing=st.integers(0, 5),
-        junk=st.sampled_from([0.0, 1.0, -1e30, float("nan"), float("inf")]),
+        missing=st.integers(1, 5),
+        junk=st.sampled_from([1.0, -1e30, float("nan"), float("inf")]),
         seed=st.integers(0, 10),
     )
-    def test_whatever_stands_in_unobserved_months_changes_nothing(self, missing, junk, seed):
-        """Bit for bit, NaN and infinity included; gradients too."""
-        torch.manual_seed(seed)
-        network = AttentionFactorNetwork(3, 4, 6, 2)
-        x = torch.randn(2, 6, 3)
+    def test_whatever_stands_in_unobserved_months_changes_nothing(self, family, missing, junk, seed):
+        """Bit for bit, NaN and infinity included: padded places point at another month, full of junk."""
+        network = self.network(family, seed)
+        x = torch.randn(7, 3)
+        positions = torch.arange(1, 7).repeat(2, 1)
         observed = torch.ones(2, 6, dtype=torch.bool)
         observed[0, :missing] = False
-        outputs, gradients = [], []
+        outputs = []
         for value in (0.0, junk):
-            padded = torch.where(observed[..., None], x, value)
-            outputs.append(network(padded, observed))
-            network.zero_grad()
-            outputs[-1].square().sum().backward()
-            gradients.append([p.grad.clone() for p in network.parameters()])
+            x[0] = value
+            outputs.append(network(Sequences(x, positions.where(observed, 0), observed)))
         assert torch.equal(*outputs)
-        assert all(torch.isfinite(gradient).all() for gradient in gradients[1])
-        assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
+        assert torch.isfinite(outputs[1]).all()
 
-    def test_a_padded_sequence_is_not_a_sequence_of_zeros(self):
+    @pytest.mark.parametrize("family", SEQUENCES)
+    def test_gradients_of_padded_sequences(self, family):
+        """Another month in the padded places: the same gradients, bit for bit."""
+        network, gradients = self.network(family, 1), []
+        x = torch.randn(9, 3)
+        observed = torch.ones(2, 6, dtype=torch.bool)
+        observed[0, :4] = False
+        positions = torch.arange(1, 7).repeat(2, 1)
+        for other in (0, 8):
+            network.zero_grad()
+            network(Sequences(x, positions.where(observed, other), observed)).square().sum().backward()
+            gradients.append([p.grad.clone() for p in network.parameters()])
+        # The one product with all of x adds its zeros at another place: equal, not identical.
+        for one, other in zip(*gradients, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
+            assert one.abs().max() > 0
+
+    @pytest.mark.parametrize("family", SEQUENCES)
+    def test_a_padded_sequence_is_not_a_sequence_of_zeros(self, family):
         """Inert is more than zero: an observed zero moves the encoder, a padded one does not."""
-        torch.manual_seed(0)
-        network, x = AttentionFactorNetwork(3, 4, 6, 2), torch.randn(1, 6, 3)
-        x[:, :3] = 0
-        observed = torch.ones(1, 6, dtype=torch.bool)
+        network, x = self.network(family, 0), torch.randn(6, 3)
+        x[:3] = 0
+        positions, observed = torch.arange(6)[None], torch.ones(1, 6, dtype=torch.bool)
         with torch.no_grad():
-            zeros = network(x, observed)
-            observed[:, :3] = False
-            assert not torch.allclose(network(x, observed), zeros, atol=1e-4)
+            zeros = network(Sequences(x, positions, observed))
+            padded = network(Sequences(x, positions, torch.arange(6)[None] >= 3))
+            assert not torch.allclose(padded, zeros, atol=1e-4)
 
 
 class TestRotations:
@@ -224,15 +246,15 @@ class TestRotations:
         sample, month = samples.validation, np.datetime64("2004-01")
         for t in (0, 11):
             known, outcome = sample.known(t), sample.outcome(t)
-            one, other = fitted.model.factor_loadings(known), rotated.factor_loadings(known)
             np.testing.assert_allclose(
-                fitted_returns(other, rotated.latent_factors(known, outcome)),
-                fitted_returns(one, fitted.model.latent_factors(known, outcome)),
+                fitted_returns(rotated, known, rotated.latent_factors(known, outcome)),
+                fitted_returns(fitted.model, known, fitted.model.latent_factors(known, outcome)),
                 atol=1e-10,
             )
+            ahead = replace(known, month=month)
             np.testing.assert_allclose(
-                expected_returns(other, history.risk_premia(month)),
-                expected_returns(one, fitted.history.risk_premia(month)),
+                expected_returns(rotated, ahead, history),
+                expected_returns(fitted.model, ahead, fitted.history),
                 atol=1e-10,
             )
 
@@ -309,9 +331,10 @@ class TestUnits:
         assert (one == other).mean() > 0.99  # rounding may turn a near tie
 
 
-def test_past_managed_portfolios_before_the_look_back_do_not_matter(small):
-    """SeqLAT with a look-back of six reads six months: the year before last changes nothing."""
-    model = small.fitted["seqlat"].models[2][0].model
+@pytest.mark.parametrize("family", SEQUENCES)
+def test_past_managed_portfolios_before_the_look_back_do_not_matter(small, family):
+    """With a look-back of six a sequence network reads six months: the year before last changes nothing."""
+    model = small.fitted[family].models[2][0].model
     short, long = small.test_sample(2004), Sample(small.panels[2004], small.managed_portfolios(2001, 2004))
     for t in (0, 11):
         np.testing.assert_array_equal(

@@ -2,7 +2,7 @@
 
 600 stocks, eleven years of training, two of validation, two test years, K = 3, the number of true factors.
 Bands are wider than what several seeds gave: shares of the oracle's total R2 were 1.02 to 1.03 for IPCA and
-0.91 to 0.96 for CAE on the linear market (three seeds), 0.67 to 0.79 for IPCA and 0.81 to 0.87 for CAE on
+0.91 to 0.96 for CA2 on the linear market (three seeds), 0.67 to 0.79 for IPCA and 0.81 to 0.87 for CA2 on
 the non-linear one (four). (A share can exceed one:
 the regression that finds f_t uses r_t, so three fitted factors take up some noise, about K / N of it.)
 """
@@ -21,7 +21,7 @@ from seqpricing_core.study import SimulatedSource
 
 pytestmark = pytest.mark.slow
 
-CAE = {"grid": {"l1": [0.01], "learning_rate": [0.01], "beta_hidden": [[32, 16]]}}
+CA2 = {"grid": {"l1": [0.01], "learning_rate": [0.01], "beta_hidden": [[32, 16]]}}
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def shares(make_study, tmp_path_factory):
             sample={"first_month": "1990-01", "last_month": "2004-12"},
             windows={"train_years": 11, "validation_years": 2},
             number_of_factors=[3],
-            models={"ipca": {}, "ca2": CAE},
+            models={"ipca": {}, "ca2": CA2},
             training={"max_epochs": 200, "patience": 20, "batch_months": 32, "seeds": [1]},
             portfolios={"quantiles": 10},
         )

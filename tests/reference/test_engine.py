@@ -1,6 +1,6 @@
 """The training engine against its plain twin: torch's own modules, autograd, one candidate at a time.
 
-The twin is ``benchmarks/plain_loop.py``. Gradients are also checked by finite differences (gradcheck, float64).
+The twin is ``benchmarks/plain_loop.py``. Gradients also by finite differences (gradcheck, float64).
 """
 
 from __future__ import annotations
@@ -93,7 +93,10 @@ class TestTwins:
             model = plain_loop.plain_model(family, own, hidden, LOOKBACK).double()
             losses = plain_loop.train_plainly(
                 model, member.candidate.l1, member.candidate.learning_rate,
-                tuple(plain_loop.PlainMonths(s, torch.float64) for s in (arrays.samples.train, arrays.samples.validation)),
+                tuple(
+                    plain_loop.PlainMonths(s, torch.float64)
+                    for s in (arrays.samples.train, arrays.samples.validation)
+                ),
                 max_epochs=25, patience=3, batch_months=9, order=np.random.default_rng(5),
             )  # fmt: skip
             best = {n: t[0].numpy() for n, t in member_state(whole, states, seat, like).items()}
@@ -150,7 +153,7 @@ class TestGradients:
 
     @pytest.mark.parametrize("depth", [1, 2, 3])
     def test_loss_against_autograd(self, depth):
-        """The same loss written with torch's operations; different members get different upstream gradients."""
+        """The same loss written with torch's operations; members get different upstream gradients."""
         stocks, v, c, weights = self.inputs(depth, seed=1)
         upstream = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
         ours = self.loss(weights, v, c, stocks)
@@ -188,7 +191,12 @@ class TestBatchNorm:
         theirs = []
         for member in range(2):
             twin = torch.nn.BatchNorm1d(3).double().train(training)
-            for name, value in (("weight", norm.scale), ("bias", norm.shift), ("running_mean", norm.mean), ("running_var", norm.variance)):
+            for name, value in (
+                ("weight", norm.scale),
+                ("bias", norm.shift),
+                ("running_mean", norm.mean),
+                ("running_var", norm.variance),
+            ):
                 getattr(twin, name).data.copy_(value[member])
             theirs.append((twin, twin(z @ weight[member].mT)))
         folded = norm.of_batch(weight, z.sum(0), z.mT @ z, 50) if training else norm.of_training(weight)
@@ -246,7 +254,7 @@ class TestPadding:
 
 class TestWholeFits:
     def test_company_does_not_matter(self, arrays):
-        """One K, one candidate: the same validation losses as in the whole grid with K = 1 and 2, to 1e-4 (float32)."""
+        """One K, one candidate: the validation losses of the whole grid and both K, to 1e-4 (float32)."""
         grid = {"l1": [0.01, 0.1], "learning_rate": [0.003, 0.01], "beta_hidden": [[4], [6]]}
         training = Training(max_epochs=6, patience=2, batch_months=12)
         whole = fit_family(SeqLAT(lookback=3, grid=grid), [1, 2], arrays.samples, training)

@@ -21,7 +21,7 @@ from seqpricing_core.storage import Artifact
 from seqpricing_core.study import Study
 
 MODELS = [("ipca", 1), ("ipca", 3), ("ca2", 1), ("oracle", 3)]
-"""CAE was not estimated at K = 3."""
+"""CA2 was not estimated at K = 3."""
 
 SOURCES = {
     "simulated": {"kind": "simulated", "seed": 7, "stocks": 80},
@@ -138,7 +138,7 @@ class TestNumbers:
         assert rows[0] == ["Model", "Assets", "K = 1", "K = 3"]
         assert rows[1] == ["IPCA", "rt", "<b>12.34</b>(31%)", "20.00(50%)"]
         assert rows[2] == ["", "xt", "30.00(60%)", "31.00(62%)"]
-        assert rows[3] == ["CAE", "rt", "−1.20(−3%)", "–"]
+        assert rows[3] == ["CA2", "rt", "−1.20(−3%)", "–"]
         assert rows[4] == ["", "xt", "<b>32.00</b>(64%)", "–"]
         # One value across all K: the oracle has one K of its own, and is never the best.
         assert rows[5] == ["Oracle K = 3", "rt", "40.00"]
@@ -181,7 +181,7 @@ class TestNumbers:
         (finding,) = re.findall(r'<p class="finding">(.*?)</p>', page(), re.DOTALL)
         assert "24 test months (2004-01 to 2005-12), among 3 pairs of model and K" in finding
         assert "IPCA with K = 3 has the highest total R² of stocks (20.00%; 50% of the oracle’s)" in finding
-        assert "CAE with K = 1 has the highest predictive R² (0.35%; the oracle’s is −0.78%)" in finding
+        assert "CA2 with K = 1 has the highest predictive R² (0.35%; the oracle’s is −0.78%)" in finding
         assert "(1.50; 125% of the oracle’s; 1.10 after costs of 30 bp)" in finding
 
     def test_finding_says_when_nobody_forecasts(self):
@@ -286,7 +286,7 @@ class TestPage:
         rows = table_cells(html, "Total R²")
         assert rows[0][2:] == ["K = 1", "K = 3", "K = 7"]
         assert rows[5] == ["my_model", "rt", "–", "–", "−1.20(−3%)"]
-        assert "Without IPCA, CAE, not estimated at this K" in html
+        assert "Without IPCA, CA2, not estimated at this K" in html
 
     def test_one_test_year(self):
         html = render_report(make_study(), make_inputs(last=dt.date(2004, 12, 31))).html
@@ -309,7 +309,7 @@ class TestFigures:
             "long_only": figures.cumulative_returns_figure(inputs.portfolio_returns, 3, "value", "long_only"),
             "quantiles": figures.quantile_returns_figure(inputs.portfolio_returns, 1, "equal"),
             "r2": figures.r_squared_by_year_figure(inputs.r2_by_year),
-            "losses": figures.loss_curves_figure(dict.fromkeys(range(1, 5), losses), "CAE, 2004"),
+            "losses": figures.loss_curves_figure(dict.fromkeys(range(1, 5), losses), "CA2, 2004"),
             "one_loss": figures.loss_curves_figure({1: losses}),
             "coverage": figures.coverage_figure(inputs.managed.months, inputs.managed.stocks),
         }

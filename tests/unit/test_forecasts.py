@@ -10,14 +10,16 @@ import polars as pl
 import pytest
 
 from seqpricing_core.models.configs import IPCA
-from seqpricing_core.models.family import FittedFamily
 from seqpricing_core.models.factor_model import (
     FactorHistory,
-    FittedModel,
+    FittedFactorModel,
+    LatentFactorModel,
     expected_returns,
     factor_history,
     fitted_returns,
 )
+from seqpricing_core.models.family import FittedFamily
+from seqpricing_core.panel.panel import MonthKnown
 from seqpricing_core.predictions import oracle_predictions, predict_managed_portfolios, predict_test_year
 from seqpricing_core.windows import Window
 
@@ -58,14 +60,8 @@ class TestFactorHistory:
         np.testing.assert_allclose(after.risk_premia(month("2000-04")), [0.03])
 
 
-def test_expected_and_fitted_returns_by_hand():
-    loadings = np.array([[1.0, 2.0], [0.5, -1.0]])
-    np.testing.assert_allclose(expected_returns(loadings, np.array([0.01, 0.002])), [0.014, 0.003])
-    np.testing.assert_allclose(fitted_returns(loadings, np.array([-0.1, 0.05])), [0.0, -0.1])
-
-
 @dataclass(frozen=True)
-class Transparent:
+class Transparent(LatentFactorModel):
     """A model whose numbers can be followed: two characteristics as loadings, two x as factors."""
 
     scale: float = 1.0
@@ -80,15 +76,33 @@ class Transparent:
         return {}
 
 
+def test_expected_and_fitted_returns_by_hand():
+    """Loadings (1, 2) and (0.5, -1); mean of the factors before the month (0.01, 0.002)."""
+    z = np.array([[1.0, 2.0], [0.5, -1.0]], dtype=np.float32)
+    known = MonthKnown(month("2000-03"), np.arange(2), z, np.ones(2), np.empty((0, 2)))
+    before = history("2000-01", [0.03, 0.001], [-0.01, 0.003])
+    np.testing.assert_allclose(expected_returns(Transparent(), known, before), [0.014, 0.003])
+    np.testing.assert_allclose(fitted_returns(Transparent(), known, np.array([-0.1, 0.05])), [0.0, -0.1])
+
+
+@pytest.mark.parametrize("first", ["2000-01", "2000-03"])
+def test_no_forecast_from_factors_of_the_month_itself(first):
+    """The history reaches into the month, or begins with it."""
+    z = np.ones((2, 2), dtype=np.float32)
+    known = MonthKnown(month("2000-03"), np.arange(2), z, np.ones(2), np.empty((0, 2)))
+    with pytest.raises(ValueError, match=r"2000-03.*earlier months only"):
+        expected_returns(Transparent(), known, history(first, [0.0, 0.0], [0.1, 0.0], [0.1, 0.0]))
+
+
 @pytest.fixture(scope="module")
 def transparent(small):
     """Two members with different rotations, fitted on the window of 2004."""
     samples = small.samples(2004)
     members = tuple(
-        FittedModel(model, factor_history(model, samples.train, samples.validation), {})
+        FittedFactorModel(model, factor_history(model, samples.train, samples.validation), {})
         for model in (Transparent(1.0), Transparent(0.5))
     )
-    return FittedFamily(IPCA(), Window((2000, 2002), (2003, 2003), 2004), (1, 1), {2: members})
+    return FittedFamily(IPCA(), Window((2000, 2002), (2003, 2003), 2004), {2: members})
 
 
 class TestPredictions:

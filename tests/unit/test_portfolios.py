@@ -72,7 +72,7 @@ class TestSorts:
     def test_a_forecast_that_is_no_number(self, refuses, value):
         """A diverged network must not be sorted into the top decile (NaN sorts last)."""
         rows = one_month([0.01, 0.02, value, 0.03], family="ca2", factors=3)
-        refuses(lambda: assign_quantiles(rows, 2), "1 row(s)", "cae, K = 3", "month 2004-01-31", "asset 102")
+        refuses(lambda: assign_quantiles(rows, 2), "1 row(s)", "ca2, K = 3", "month 2004-01-31", "asset 102")
 
     def test_models_and_months_are_sorted_apart(self):
         """Model by model and month by month, each alone, is the oracle."""

@@ -132,7 +132,7 @@ class TestTypos:
         [
             ({"source": {"kind": "simulated", "stoks": 50}}, "key source.stoks", "stoks"),
             ({"models": {"ipca": {"tolerence": 0.1}}}, "key models.ipca.tolerence", "tolerence"),
-            ({"models": grid(l_1=[0.1])}, "key models.cae.grid.l_1", "l_1"),
+            ({"models": grid(l_1=[0.1])}, "key models.ca2.grid.l_1", "l_1"),
         ],
     )
     def test_one_typo_is_one_problem_at_the_key_of_the_file(self, load, tmp_path, changes, key, what):
