@@ -90,7 +90,7 @@ def _portfolio_returns(project: Project, stocks: StockPredictions) -> dg.AssetsD
         ins=stocks.ins,
         io_manager_key="table",
         code_version=code_version(
-            "portfolios.py", settings={"portfolios": study.portfolios, "costs": study.costs}
+            "portfolios", settings={"portfolios": study.portfolios, "costs": study.costs}
         ),
     )
     def portfolio_returns(**predictions: pl.DataFrame) -> dg.MaterializeResult[Encoded]:

@@ -1,0 +1,137 @@
+"""What is traded between two periods, and both papers' turnover.
+
+Both compare the weights w_t that are bought at the end of t-1 with what the weights before have become:
+
+- *memory*, section 3.7: sum_i |w_it - w_i,t-1 (1 + r_i,t-1) / (1 + r_p,t-1)|, value traded as a share of the
+  portfolio, which is what costs are paid on;
+- *sequence*, on portfolio performance (from Freyberger, Neuhierl, Weber 2020):
+  1/4 sum_i |w_i,t-1 (1 + r_i,t-1) - w_it|,
+  half for counting sales and purchases once, half again for the two legs of a long-short portfolio. A
+  portfolio of one leg therefore takes 1/2.
+
+Here r_t-1 is the return over the period in which w_t-1 was held. Excess returns stand in for total returns:
+the risk-free rate cancels to first order. The first period buys the whole portfolio. "The period before" is
+the one before it in the table, so that daily portfolios cross weekends and holidays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from seqpricing_core.panel.panel import Float64, Int64
+from seqpricing_core.portfolios.cross_sections import Bool
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """Weights of one period. Each stock is in one portfolio at most (0 weight: not held)."""
+
+    asset_id: Int64
+    """(N,) ascending."""
+    portfolio: Int64
+    """(N,) 1 to Q."""
+    weight: Float64
+    """(N,) at the start of the period."""
+    half_spread: Float64 | None = None
+    """(N,) share of the price."""
+
+
+@dataclass(frozen=True)
+class Drifted:
+    """What holdings have become at the end of their period."""
+
+    asset_id: Int64
+    portfolio: Int64
+    share: Float64
+    """(N,) w (1 + r) / (1 + r_p): of the portfolio's value."""
+    amount: Float64
+    """(N,) w (1 + r): of its value a period ago."""
+    half_spread: Float64 | None = None
+
+
+NOTHING = Drifted(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0), np.empty(0))
+"""Before the first period."""
+
+
+@dataclass(frozen=True)
+class Trades:
+    """Purchases and sales that turn what was held into ``now``."""
+
+    now: Holdings
+    before: Drifted
+    place: Int64
+    """(N,) where each stock of ``now`` stands in ``before``."""
+    stays: Bool
+    """(N,) the stock was in the same portfolio."""
+
+    @classmethod
+    def between(cls, before: Drifted, now: Holdings) -> Trades:
+        """Match the stocks of two periods."""
+        if not len(before.asset_id):
+            nowhere = np.zeros(len(now.asset_id), dtype=np.int64)
+            return cls(now, before, nowhere, np.zeros(len(now.asset_id), dtype=np.bool_))
+        place = np.searchsorted(before.asset_id, now.asset_id)
+        place[place == len(before.asset_id)] = 0
+        known = before.asset_id[place] == now.asset_id
+        return cls(now, before, place, known & (before.portfolio[place] == now.portfolio))
+
+    def held_before(self, values: Float64) -> Float64:
+        """(N,) ``values`` of ``before``, for the stocks of ``now`` that stay in their portfolio; else 0."""
+        held = np.zeros(len(self.now.asset_id))
+        held[self.stays] = values[self.place[self.stays]]
+        return held
+
+    def left(self) -> Bool:
+        """Of ``before``: no longer in the portfolio, and so sold."""
+        gone = np.ones(len(self.before.asset_id), dtype=np.bool_)
+        gone[self.place[self.stays]] = False
+        return gone
+
+    def traded(self, values: Float64) -> Float64:
+        """(Q+1,) sum of |w_t - what was held| by portfolio; ``values`` are ``share`` or ``amount``."""
+        return self._by_portfolio(
+            np.abs(self.now.weight - self.held_before(values)), np.abs(values) * self.left()
+        )
+
+    def half_spreads_paid(self) -> Float64:
+        """(Q+1,) sum of |trade| times half-spread by portfolio, as a share of its value.
+
+        A stock that left the table pays the half-spread last known of it.
+        """
+        paid, known = self.now.half_spread, self.before.half_spread
+        assert paid is not None
+        bought = np.abs(self.now.weight - self.held_before(self.before.share)) * paid
+        if known is None:
+            return self._by_portfolio(bought, np.empty(0))
+        # A stock that changes its portfolio is in both cross-sections: the newer half-spread counts.
+        same = self.before.asset_id[self.place] == self.now.asset_id
+        known = known.copy()
+        known[self.place[same]] = paid[same]
+        return self._by_portfolio(bought, np.abs(self.before.share) * self.left() * known)
+
+    def _by_portfolio(self, bought: Float64, sold: Float64) -> Float64:
+        most = int(max(self.now.portfolio.max(initial=0), self.before.portfolio.max(initial=0))) + 1
+        purchases = np.bincount(self.now.portfolio, bought, minlength=most)
+        sales = np.bincount(self.before.portfolio, sold, minlength=most)
+        total: Float64 = (purchases + sales).astype(np.float64)
+        return total
+
+
+def portfolio_returns(held: Holdings, outcome: Float64) -> Float64:
+    """(Q+1,) sum_i w_i r_i by portfolio; a stock without a return has no weight."""
+    earned = held.weight * np.where(held.weight == 0, 0.0, outcome)
+    returns: Float64 = np.bincount(held.portfolio, earned).astype(np.float64)
+    return returns
+
+
+def drift(held: Holdings, outcome: Float64, returns: Float64) -> Drifted:
+    """Let holdings run to the end of their period.
+
+    A portfolio that lost everything has nothing left to sell.
+    """
+    amount = held.weight * (1 + np.where(held.weight == 0, 0.0, outcome))
+    value = 1 + returns[held.portfolio]
+    share = np.divide(amount, value, out=np.zeros_like(amount), where=value > 0)
+    return Drifted(held.asset_id, held.portfolio, share, amount, held.half_spread)
