@@ -7,6 +7,11 @@ from seqpricing_core.portfolios.holdings import (
     iterate_holdings,
     write_holdings,
 )
+from seqpricing_core.portfolios.mean_variance import (
+    MeanVariance,
+    compute_mean_variance_holdings,
+    compute_mean_variance_returns,
+)
 from seqpricing_core.portfolios.returns import (
     STRATEGY,
     compute_portfolio_returns,
@@ -18,8 +23,11 @@ from seqpricing_core.portfolios.sorts import assign_quantiles
 __all__ = [
     "MODEL",
     "STRATEGY",
+    "MeanVariance",
     "assign_quantiles",
     "compute_holdings",
+    "compute_mean_variance_holdings",
+    "compute_mean_variance_returns",
     "compute_portfolio_returns",
     "compute_quantile_returns",
     "iterate_holdings",
