@@ -15,6 +15,7 @@ from seqpricing_core.portfolios.mean_variance import (
 from seqpricing_core.portfolios.returns import (
     STRATEGY,
     compute_portfolio_returns,
+    compute_returns_of_families,
     iterate_portfolio_returns,
     write_portfolio_returns,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "compute_mean_variance_returns",
     "compute_portfolio_returns",
     "compute_quantile_returns",
+    "compute_returns_of_families",
     "iterate_holdings",
     "iterate_portfolio_returns",
     "write_holdings",

@@ -11,7 +11,7 @@ import polars as pl
 from seqpricing_core.portfolios.cross_sections import MODEL, cross_sections, groups, in_order, period_column
 from seqpricing_core.portfolios.rebalancing import Rebalancing, Tables, rebalancings
 from seqpricing_core.portfolios.sorts import rank_of
-from seqpricing_core.portfolios.turnover import NOTHING, Holdings, Trades, drift, portfolio_returns
+from seqpricing_core.portfolios.turnover import NOTHING, Holdings, Match, Trades, drift, portfolio_returns
 from seqpricing_core.portfolios.weights import Weighting, sizes_of, weights_of
 from seqpricing_core.storage import frame_to_bytes, write_atomically
 from seqpricing_core.study import Portfolios
@@ -76,7 +76,8 @@ def compute_quantile_returns(holdings: pl.DataFrame) -> pl.DataFrame:
             group["weight"].to_numpy(),
         )
         outcome = group["excess_return"].to_numpy()
-        returns, trades = portfolio_returns(held, outcome), Trades.between(before, held)
+        returns = portfolio_returns(held, outcome)
+        trades = Trades(before, held, Match.between(before, held))
         there = np.unique(held.portfolio)
         parts.append(
             pl.DataFrame({
@@ -117,7 +118,7 @@ def write_holdings(tables: Tables, portfolios: Portfolios, folder: Path) -> list
 
 def _positions(rebalancing: Rebalancing) -> pl.DataFrame:
     section, trades, drifted = rebalancing.section, rebalancing.trades, rebalancing.drifted
-    before, left = trades.before, trades.left()
+    before, left = trades.before, trades.match.left == 1
     now = pl.DataFrame({
         "quantile": trades.now.portfolio, "asset_id": trades.now.asset_id,
         "before": trades.held_before(before.share), "weight": trades.now.weight,

@@ -18,7 +18,15 @@ from seqpricing_core.portfolios.cross_sections import (
     cross_sections,
 )
 from seqpricing_core.portfolios.sorts import sort_section
-from seqpricing_core.portfolios.turnover import NOTHING, Drifted, Holdings, Trades, drift, portfolio_returns
+from seqpricing_core.portfolios.turnover import (
+    NOTHING,
+    Drifted,
+    Holdings,
+    Match,
+    Trades,
+    drift,
+    portfolio_returns,
+)
 from seqpricing_core.portfolios.weights import Weighting, sizes_of, weights_of
 from seqpricing_core.study import Portfolios
 
@@ -98,9 +106,13 @@ def rebalance(section: CrossSection, portfolios: Portfolios, book: Book) -> Iter
             remedy="hand over the files of the test years in order, each once",
         )
     book.last_period[section.model] = section.period
+    match = None
     for formation in form_portfolios(section, portfolios):
         key = (*section.model, formation.weights)
-        trades = Trades.between(book.drifted.get(key, NOTHING), formation.held)
+        before = book.drifted.get(key, NOTHING)
+        # Weightings share the sort, so that the same stocks stay.
+        match = match or Match.between(before, formation.held)
+        trades = Trades(before, formation.held, match)
         returns = portfolio_returns(formation.held, formation.excess_return)
         drifted = drift(formation.held, formation.excess_return, returns)
         book.drifted[key] = drifted

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import polars as pl
 
 from seqpricing_core.panel.panel import Float64
 from seqpricing_core.portfolios.costs import SPREAD_COST, net_returns, require_half_spreads
-from seqpricing_core.portfolios.cross_sections import MODEL
+from seqpricing_core.portfolios.cross_sections import MODEL, period_column
 from seqpricing_core.portfolios.rebalancing import Rebalancing, Tables, rebalancings
 from seqpricing_core.storage import frame_to_bytes, write_atomically
 from seqpricing_core.study import Costs, Portfolios
@@ -88,6 +88,24 @@ def iterate_portfolio_returns(tables: Tables, portfolios: Portfolios, costs: Cos
         yield _strategies([_result(period, costs) for period in table], portfolios, costs)
 
 
+def compute_returns_of_families(
+    families: Iterable[Tables], portfolios: Portfolios, costs: Costs
+) -> pl.DataFrame:
+    """What `compute_portfolio_returns` gives for the predictions of all families below each other.
+
+    One family after the other and table by table: memory for one table of predictions and all results.
+
+    Parameters
+    ----------
+    families
+        The tables of each, see `iterate_portfolio_returns`.
+    """
+    every = pl.concat(
+        table for tables in families for table in iterate_portfolio_returns(tables, portfolios, costs)
+    )
+    return every.sort(*STRATEGY, period_column(every))
+
+
 def write_portfolio_returns(
     families: Mapping[str, Tables], portfolios: Portfolios, costs: Costs, folder: Path
 ) -> list[Path]:
@@ -96,13 +114,13 @@ def write_portfolio_returns(
     Parameters
     ----------
     families
-        By name, the predictions of each: an iterable of tables, of `polars.scan_ipc` and the like.
+        By name, the tables of each; of `polars.scan_ipc`, say.
     """
     files = []
     for family, tables in families.items():
-        results = pl.concat(iterate_portfolio_returns(tables, portfolios, costs))
         path = folder / f"{family}.arrow"
-        write_atomically(path, frame_to_bytes(results.sort(*results.columns[:5])))
+        results = compute_returns_of_families([tables], portfolios, costs)
+        write_atomically(path, frame_to_bytes(results))
         files.append(path)
     return files
 

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from seqpricing_core.panel.panel import Float64, Int64
-from seqpricing_core.portfolios.cross_sections import Bool
 
 
 @dataclass(frozen=True)
@@ -56,43 +55,49 @@ NOTHING = Drifted(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0), np.
 
 
 @dataclass(frozen=True)
-class Trades:
-    """Purchases and sales that turn what was held into ``now``."""
+class Match:
+    """The stocks of two periods, matched."""
 
-    now: Holdings
-    before: Drifted
-    place: Int64
-    """(N,) where each stock of ``now`` stands in ``before``."""
-    stays: Bool
-    """(N,) the stock was in the same portfolio."""
+    now: Int64
+    """(S,) rows of the stocks that stay in their portfolio in the later period."""
+    before: Int64
+    """(S,) rows of the same stocks in the earlier one."""
+    left: Float64
+    """Of the earlier period: 1 for a stock that is no longer in its portfolio, and so sold; else 0."""
 
     @classmethod
-    def between(cls, before: Drifted, now: Holdings) -> Trades:
-        """Match the stocks of two periods."""
+    def between(cls, before: Drifted, now: Holdings) -> Match:
+        """Depends on who is in which portfolio, not on weights."""
         if not len(before.asset_id):
-            nowhere = np.zeros(len(now.asset_id), dtype=np.int64)
-            return cls(now, before, nowhere, np.zeros(len(now.asset_id), dtype=np.bool_))
+            none = np.empty(0, dtype=np.int64)
+            return cls(none, none, np.empty(0))
         place = np.searchsorted(before.asset_id, now.asset_id)
         place[place == len(before.asset_id)] = 0
-        known = before.asset_id[place] == now.asset_id
-        return cls(now, before, place, known & (before.portfolio[place] == now.portfolio))
+        same = before.asset_id[place] == now.asset_id
+        stays = np.flatnonzero(same & (before.portfolio[place] == now.portfolio))
+        left = np.ones(len(before.asset_id))
+        left[place[stays]] = 0
+        return cls(stays, place[stays], left)
+
+
+@dataclass(frozen=True)
+class Trades:
+    """Purchases and sales that turn what was held before into what is held now."""
+
+    before: Drifted
+    now: Holdings
+    match: Match
 
     def held_before(self, values: Float64) -> Float64:
         """(N,) ``values`` of ``before``, for the stocks of ``now`` that stay in their portfolio; else 0."""
         held = np.zeros(len(self.now.asset_id))
-        held[self.stays] = values[self.place[self.stays]]
+        held[self.match.now] = values[self.match.before]
         return held
-
-    def left(self) -> Bool:
-        """Of ``before``: no longer in the portfolio, and so sold."""
-        gone = np.ones(len(self.before.asset_id), dtype=np.bool_)
-        gone[self.place[self.stays]] = False
-        return gone
 
     def traded(self, values: Float64) -> Float64:
         """(Q+1,) sum of |w_t - what was held| by portfolio; ``values`` are ``share`` or ``amount``."""
         return self._by_portfolio(
-            np.abs(self.now.weight - self.held_before(values)), np.abs(values) * self.left()
+            np.abs(self.now.weight - self.held_before(values)), np.abs(values) * self.match.left
         )
 
     def half_spreads_paid(self) -> Float64:
@@ -106,10 +111,12 @@ class Trades:
         if known is None:
             return self._by_portfolio(bought, np.empty(0))
         # A stock that changes its portfolio is in both cross-sections: the newer half-spread counts.
-        same = self.before.asset_id[self.place] == self.now.asset_id
+        _, new, old = np.intersect1d(
+            self.now.asset_id, self.before.asset_id, assume_unique=True, return_indices=True
+        )
         known = known.copy()
-        known[self.place[same]] = paid[same]
-        return self._by_portfolio(bought, np.abs(self.before.share) * self.left() * known)
+        known[old] = paid[new]
+        return self._by_portfolio(bought, np.abs(self.before.share) * self.match.left * known)
 
     def _by_portfolio(self, bought: Float64, sold: Float64) -> Float64:
         most = int(max(self.now.portfolio.max(initial=0), self.before.portfolio.max(initial=0))) + 1

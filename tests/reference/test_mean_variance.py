@@ -221,7 +221,7 @@ class TestOverTime:
         assert matrix[:, 3].mean() == pytest.approx(others.mean())
 
     def test_every_month_by_hand(self, panel):
-        """The appendix' formula by numpy, month by month; return, turnover, net return of the signed weights."""
+        """The appendix' formula by numpy, month by month; return, turnover, net return of signed weights."""
         test = panel.filter(pl.col("month") >= MONTHS[12])
         table = compute_mean_variance_returns(test, panel, OPTIONS, Costs(basis_points=50))
         assert table["month"].to_list() == MONTHS[12:].to_list()

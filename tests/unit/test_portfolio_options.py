@@ -16,6 +16,7 @@ from seqpricing_core.portfolios import (
     write_portfolio_returns,
 )
 from seqpricing_core.portfolios.breakpoints import FEW_ON_NYSE, NO_EXCHANGE
+from seqpricing_core.report.facts import sort_facts
 from seqpricing_core.storage import frame_from_files
 from seqpricing_core.study import Costs, Portfolios
 
@@ -210,3 +211,18 @@ class TestFiles:
         (whole,) = iterate_holdings([mine], options)
         keys = ["number_of_factors", "weights", "month", "quantile", "asset_id"]
         assert frame_from_files(files).sort(keys).equals(whole.sort(keys))
+
+
+class TestTheReportSays:
+    def test_what_stood_in_for_nyse(self):
+        options = Portfolios(
+            quantiles=2, weights=("equal", "capped"), breakpoints="nyse", micro_cap_percentile=10
+        )
+        facts = sort_facts(compute_portfolio_returns(table([1, 2, 3, 4]), options, Costs()), options)
+        assert NO_EXCHANGE in facts["Breakpoints"]
+        assert NO_EXCHANGE in facts["Market equity"]
+        assert "below the percentile 10 are left out" in facts["Market equity"]
+        assert "up to the percentile 80" in facts["Market equity"]
+
+    def test_nothing_more_by_default(self):
+        assert sort_facts(returns(table([1, 2, 3, 4])), Portfolios()) == {}

@@ -10,7 +10,15 @@ import polars as pl
 import pytest
 
 from seqpricing_core.portfolios import compute_portfolio_returns, iterate_holdings
-from seqpricing_core.portfolios.turnover import NOTHING, Holdings, Trades, drift, portfolio_returns
+from seqpricing_core.portfolios.turnover import (
+    NOTHING,
+    Drifted,
+    Holdings,
+    Match,
+    Trades,
+    drift,
+    portfolio_returns,
+)
 from seqpricing_core.study import Costs, Portfolios
 
 JANUARY, FEBRUARY = dt.date(2004, 1, 31), dt.date(2004, 2, 29)
@@ -22,6 +30,10 @@ def holdings(ids, portfolios, weights, spreads=None) -> Holdings:
         np.array(ids), np.array(portfolios), np.array(weights, dtype=float),
         None if spreads is None else np.array(spreads),
     )  # fmt: skip
+
+
+def trades_between(before: Drifted, now: Holdings) -> Trades:
+    return Trades(before, now, Match.between(before, now))
 
 
 def predictions(rows, period="month", **extra) -> pl.DataFrame:
@@ -113,16 +125,16 @@ class TestVanishing:
         returns = portfolio_returns(held, np.array([-1.0, -1.0]))
         gone = drift(held, np.array([-1.0, -1.0]), returns)
         assert returns[1] == -1.0
-        trades = Trades.between(gone, holdings([1, 2], [1, 1], [0.5, 0.5]))
+        trades = trades_between(gone, holdings([1, 2], [1, 1], [0.5, 0.5]))
         assert trades.traded(gone.share)[1] == 1.0
         assert math.isfinite(trades.traded(gone.amount)[1])
 
     def test_a_stock_that_comes_back_is_bought_anew(self):
         first = drift(holdings([1, 5], [1, 2], [1, 1]), np.zeros(2), np.zeros(3))
         second = holdings([3, 5], [1, 2], [1, 1])
-        assert Trades.between(first, second).traded(first.share).tolist() == [0, 2, 0]
+        assert trades_between(first, second).traded(first.share).tolist() == [0, 2, 0]
         after = drift(second, np.zeros(2), np.zeros(3))
-        assert Trades.between(after, holdings([1, 5], [1, 2], [1, 1])).traded(after.share).tolist() == [
+        assert trades_between(after, holdings([1, 5], [1, 2], [1, 1])).traded(after.share).tolist() == [
             0,
             2,
             0,
@@ -215,6 +227,6 @@ class TestHoldings:
         assert (both["after"] - 1).abs().max() < 1e-12
 
     def test_nothing_was_held_before_the_first_period(self):
-        trades = Trades.between(NOTHING, holdings([1], [1], [1.0]))
+        trades = trades_between(NOTHING, holdings([1], [1], [1.0]))
         assert trades.traded(NOTHING.share).tolist() == [0.0, 1.0]
-        assert trades.left().tolist() == []
+        assert trades.match.left.tolist() == []
