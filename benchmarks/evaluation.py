@@ -241,8 +241,8 @@ def main() -> None:
         found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603
         rate = size.rows / found["seconds"] / 1e6
         print(f"evaluated in {found['seconds']:.1f} s ({rate:.1f} million rows a second), peak memory "
-              f"{found['peak_resident_mib']:,.0f} MiB, of that not files {found['peak_private_mib']:,.0f} MiB",
-              flush=True)  # fmt: skip
+              f"{found['peak_resident_mib']:,.0f} MiB, of that not files "
+              f"{found['peak_private_mib']:,.0f} MiB", flush=True)  # fmt: skip
         print("one family and year against pandas:", json.dumps(compare_with_pandas(folder), indent=1))
 
 

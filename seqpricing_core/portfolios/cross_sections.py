@@ -23,7 +23,8 @@ MODEL = ("family", "number_of_factors")
 NYSE = ("1", "NYSE")
 EXCHANGES = (*NYSE, "2", "AMEX", "3", "NASDAQ")
 """CRSP's codes, or the names."""
-COLUMNS = (*MODEL, "asset_id", "expected_return", "excess_return", "market_equity")
+SORT_COLUMNS = (*MODEL, "asset_id", "expected_return")
+COLUMNS = (*SORT_COLUMNS, "excess_return", "market_equity")
 OPTIONAL_COLUMNS = ("exchange", "half_spread")
 
 
@@ -89,8 +90,13 @@ def period_column(table: pl.DataFrame | pl.LazyFrame) -> str:
     )
 
 
-def cross_sections(predictions: pl.DataFrame) -> Iterator[CrossSection]:
+def cross_sections(predictions: pl.DataFrame, required: Sequence[str] = COLUMNS) -> Iterator[CrossSection]:
     """The cross-sections of a table of predictions, by model and then period; row order plays no part.
+
+    Parameters
+    ----------
+    required
+        Columns that must be there; a sort needs no outcome.
 
     Raises
     ------
@@ -100,13 +106,13 @@ def cross_sections(predictions: pl.DataFrame) -> Iterator[CrossSection]:
         a stock stands twice.
     """
     period = period_column(predictions)
-    table = in_order(_checked(predictions, period), period)
+    table = in_order(_checked(predictions, period, required), period)
     families, factors, periods = (table[name] for name in (*MODEL, period))
-    arrays = [_floats(table[name]) for name in ("expected_return", "market_equity", "excess_return")]
+    arrays = [_floats(table, name) for name in ("expected_return", "market_equity", "excess_return")]
     expected, market_equity, outcome = arrays
     asset_id = table["asset_id"].to_numpy()
     nyse = _on_nyse(table["exchange"]) if "exchange" in table.columns else None
-    spread = _floats(table["half_spread"]) if "half_spread" in table.columns else None
+    spread = _floats(table, "half_spread") if "half_spread" in table.columns else None
     for rows in groups(table, [*MODEL, period]):
         yield CrossSection(
             family=families[rows.start],
@@ -159,14 +165,22 @@ def _strictly_ascending(table: pl.DataFrame, keys: Sequence[str]) -> bool:
     return bool(table.select(later.slice(1).all()).item())
 
 
-def _checked(predictions: pl.DataFrame, period: str) -> pl.DataFrame:
-    missing = [name for name in COLUMNS if name not in predictions.columns]
+def _checked(predictions: pl.DataFrame, period: str, required: Sequence[str]) -> pl.DataFrame:
+    missing = [name for name in required if name not in predictions.columns]
     if missing:
         raise InputError(
             f"missing column{'s' if len(missing) > 1 else ''}: {', '.join(missing)}",
             where=f"predictions (their columns: {', '.join(predictions.columns)})",
-            expected=", ".join(COLUMNS),
+            expected=", ".join(required),
             remedy="keep these columns when predictions are written",
+        )
+    keys = [*MODEL, period, "asset_id"]
+    if lacking := [name for name in keys if predictions[name].null_count()]:
+        raise InputError(
+            f"no {lacking[0]} in {predictions[lacking[0]].null_count()} row(s)",
+            where="predictions",
+            expected=f"{', '.join(keys)} in every row",
+            remedy="drop these rows, or correct them where predictions are written",
         )
     for column, fault, what, expected, remedy in _FAULTS:
         if column in predictions.columns and predictions.select(fault.any()).item():
@@ -209,8 +223,11 @@ _FAULTS = (
 )  # fmt: skip
 
 
-def _floats(column: pl.Series) -> Float64:
-    values: Float64 = column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+def _floats(table: pl.DataFrame, name: str) -> Float64:
+    """NaN where a value, or the whole column, is missing."""
+    if name not in table.columns:
+        return np.full(len(table), np.nan)
+    values: Float64 = table[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
     return values
 
 

@@ -10,7 +10,13 @@ import polars as pl
 from seqpricing_core.errors import InputError
 from seqpricing_core.panel.panel import Float64, Int64
 from seqpricing_core.portfolios.breakpoints import Setters, breakpoint_setters
-from seqpricing_core.portfolios.cross_sections import CrossSection, cross_sections, in_order, period_column
+from seqpricing_core.portfolios.cross_sections import (
+    SORT_COLUMNS,
+    CrossSection,
+    cross_sections,
+    in_order,
+    period_column,
+)
 
 
 def rank_of(expected_return: Float64) -> Int64:
@@ -87,7 +93,7 @@ def assign_quantiles(
         See `cross_sections`; or a period has fewer stocks than quantiles.
     """
     assigned, records = [], []
-    for section in cross_sections(predictions):
+    for section in cross_sections(predictions, SORT_COLUMNS):
         _, quantile, record = sort_section(section, quantiles, breakpoints)
         assigned.append(quantile)
         records.append(pl.repeat(record, len(section), eager=True))

@@ -59,9 +59,9 @@ class StockPredictions:
         return [tables[family] for family in self.families]
 
     def stack(self, scans: Mapping[str, YearlyScans]) -> pl.LazyFrame:
-        """The families below each other, in the order of the study, with what R2 needs."""
+        """The families below each other, in the order of the study, with what scores of forecasts need."""
         every = pl.concat(table for tables in self.in_order(scans) for table in tables)
-        return every.select(*MODEL, "month", "expected_return", "fitted_return", "excess_return")
+        return every.select(*MODEL, "month", "asset_id", "expected_return", "fitted_return", "excess_return")
 
 
 def evaluation_assets(project: Project, years: Years) -> list[dg.AssetsDefinition]:

@@ -86,6 +86,11 @@ def test_a_missing_column(good, evaluate, refuses, column):
     refuses(lambda: evaluate(good.drop(column)), f"missing column: {column}")
 
 
+@pytest.mark.parametrize("column", ["family", "number_of_factors", "month", "asset_id"])
+def test_a_row_without_a_key(good, evaluate, refuses, with_value, column):
+    refuses(lambda: evaluate(with_value(good, 5, column, None)), f"no {column} in 1 row(s)")
+
+
 def test_no_date(good, evaluate, refuses):
     refuses(lambda: evaluate(good.drop("month")), "when the stocks were held", "'month'", "'day'")
 

@@ -209,6 +209,19 @@ class TestTableByTable:
             parts = pl.concat(iterate_portfolio_returns(cut, self.OPTIONS, self.COSTS))
             assert parts.sort(KEYS).equals(whole.sort(KEYS))
 
+    def test_a_table_is_asked_for_when_its_turn_comes(self, market):
+        """So that no more than one need be in memory."""
+        asked = []
+
+        def tables():
+            for month in market["month"].unique().sort():
+                asked.append(month)
+                yield market.filter(month=month).lazy()
+
+        for done, part in enumerate(iterate_portfolio_returns(tables(), self.OPTIONS, self.COSTS), start=1):
+            assert len(asked) == done
+            assert set(part["month"]) == {asked[-1]}
+
     def test_families_apart(self, market):
         whole = compute_portfolio_returns(market, self.OPTIONS, self.COSTS)
         alone = [

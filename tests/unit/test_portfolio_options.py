@@ -57,6 +57,16 @@ class TestPlainForecasts:
         assert len(returns(table([0.1, 0.2]).drop("fitted_return"))) == 4
 
 
+class TestTiming:
+    def test_a_sort_needs_no_outcome(self):
+        """It cannot use what it is not given; that the outcome is there changes nothing."""
+        frame = table([3, 1, 2, 4], exchange=["NYSE"] * 4)
+        known = frame.drop("excess_return", "market_equity", "fitted_return")
+        for breakpoints in ("all", "nyse"):
+            blind, seeing = (assign_quantiles(f, 2, breakpoints)["quantile"] for f in (known, frame))
+            assert blind.to_list() == seeing.to_list() == [2, 1, 1, 2]
+
+
 class TestBreakpoints:
     EXCHANGE = ("NYSE", "NASDAQ", "NASDAQ", "NYSE", "AMEX", "NYSE")
     EXPECTED = (1, 2, 3, 4, 5, 6)
