@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from seqpricing_core.portfolios.breakpoints import size_limit
 from seqpricing_core.portfolios.cross_sections import MODEL, cross_sections, groups, in_order, period_column
 from seqpricing_core.portfolios.rebalancing import Rebalancing, Tables, rebalancings
 from seqpricing_core.portfolios.sorts import rank_of
@@ -27,7 +28,7 @@ def compute_holdings(
     assigned
         Of `assign_quantiles`.
     weighting, cap_percentile
-        See `sizes_of`.
+        See `sizes_of`; the percentile is that of the stocks of ``assigned``.
 
     Returns
     -------
@@ -42,7 +43,8 @@ def compute_holdings(
     for section in cross_sections(ordered):
         quantile = quantiles[start : start + len(section)]
         start += len(section)
-        sizes, _ = sizes_of(section, rank_of(section.expected_return), quantile, weighting, cap_percentile)
+        cap = size_limit(section, cap_percentile)[0] if weighting == "capped" else np.inf
+        sizes = sizes_of(section, rank_of(section.expected_return), quantile, weighting, cap)
         weights.append(weights_of(section, quantile, sizes))
     return (
         ordered.with_columns(weight=np.concatenate(weights) if weights else pl.lit(None, pl.Float64))
@@ -63,7 +65,7 @@ def compute_quantile_returns(holdings: pl.DataFrame) -> pl.DataFrame:
         sum, see `turnover`).
     """
     period = period_column(holdings)
-    ordered = holdings.sort(*MODEL, period, "asset_id")
+    ordered = in_order(holdings, period)
     parts, model, before = [], None, NOTHING
     for rows in groups(ordered, [*MODEL, period]):
         group = ordered[rows.start : rows.stop]
@@ -87,7 +89,8 @@ def compute_quantile_returns(holdings: pl.DataFrame) -> pl.DataFrame:
             })
         )  # fmt: skip
         before = drift(held, outcome, returns)
-    return pl.concat(parts).sort(*MODEL, "quantile", period)
+    keys = [*MODEL, "quantile", period]
+    return pl.concat(parts).cast({key: holdings.schema[key] for key in keys}).sort(keys)
 
 
 def iterate_holdings(tables: Tables, portfolios: Portfolios) -> Iterator[pl.DataFrame]:

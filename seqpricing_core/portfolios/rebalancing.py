@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import numpy as np
 import polars as pl
 
 from seqpricing_core.errors import InputError
 from seqpricing_core.panel.panel import Float64
-from seqpricing_core.portfolios.breakpoints import NOT_USED, without_micro_caps
+from seqpricing_core.portfolios.breakpoints import NOT_USED, size_limit, without_micro_caps
 from seqpricing_core.portfolios.cross_sections import (
     COLUMNS,
     OPTIONAL_COLUMNS,
@@ -120,17 +121,21 @@ def rebalance(section: CrossSection, portfolios: Portfolios, book: Book) -> Iter
 
 
 def form_portfolios(section: CrossSection, portfolios: Portfolios) -> Iterator[Formation]:
-    """Leave out micro-caps, sort, weight: for every weighting of the study.
+    """Leave out micro-caps, sort the others, weight: for every weighting of the study.
+
+    Size limits are percentiles of the whole period, breakpoints of the stocks that are sorted.
 
     **Timing.** From what was known at the end of t-1; that a stock then had no return only hands its weight
     to the rest (`weights_of`).
     """
-    micro_caps = NOT_USED
+    micro_caps, cap, capped = NOT_USED, np.inf, NOT_USED
+    if "capped" in portfolios.weights:
+        cap, capped = size_limit(section, portfolios.weight_cap_percentile)
     if portfolios.micro_cap_percentile is not None:
         section, micro_caps = without_micro_caps(section, portfolios.micro_cap_percentile)
     rank, quantile, breakpoints = sort_section(section, portfolios.quantiles, portfolios.breakpoints)
     for weighting in portfolios.weights:
-        sizes, cap = sizes_of(section, rank, quantile, weighting, portfolios.weight_cap_percentile)
+        sizes = sizes_of(section, rank, quantile, weighting, cap)
         held = Holdings(section.asset_id, quantile, weights_of(section, quantile, sizes), section.half_spread)
-        size_percentiles = micro_caps if cap == NOT_USED else cap
+        size_percentiles = capped if weighting == "capped" else micro_caps
         yield Formation(weighting, held, section.excess_return, breakpoints, size_percentiles)

@@ -8,24 +8,23 @@ import numpy as np
 
 from seqpricing_core.errors import InputError
 from seqpricing_core.panel.panel import Float64, Int64
-from seqpricing_core.portfolios.breakpoints import NOT_USED, size_limit
 from seqpricing_core.portfolios.cross_sections import CrossSection
 
 Weighting: TypeAlias = Literal["equal", "value", "capped", "rank"]
 
 
 def sizes_of(
-    section: CrossSection, rank: Int64, quantile: Int64, weighting: Weighting, cap_percentile: float
-) -> tuple[Float64, str]:
-    """(N,) what weights are proportional to, and whose size percentile was used.
+    section: CrossSection, rank: Int64, quantile: Int64, weighting: Weighting, cap: float
+) -> Float64:
+    """(N,) what weights are proportional to.
 
     ``equal``
         1.
     ``value``
         Market equity of t-1; 0 for a stock without it, which is left out.
     ``capped``
-        The same, at most its NYSE percentile ``cap_percentile`` (Jensen, Kelly, Pedersen 2023: the 80th), so
-        that no giant is the portfolio.
+        The same, at most ``cap``, a NYSE percentile (Jensen, Kelly, Pedersen 2023: the 80th; see
+        `size_limit`), so that no giant is the portfolio.
     ``rank``
         Distance of the rank 1..N from the middle, |rank - (N+1)/2| (Asness, Moskowitz, Pedersen 2013, eq. 1;
         with two portfolios the long-short of these is their factor). Where it is 0 for a whole portfolio,
@@ -34,16 +33,13 @@ def sizes_of(
     **Timing.** All of it is known at the end of t-1.
     """
     if weighting == "equal":
-        return np.ones(len(section)), NOT_USED
+        return np.ones(len(section))
     if weighting == "rank":
         distance = np.abs(rank - (len(rank) - 1) / 2)
-        return np.where(np.bincount(quantile, distance)[quantile] > 0, distance, 1.0), NOT_USED
+        return np.where(np.bincount(quantile, distance)[quantile] > 0, distance, 1.0)
     known = np.isfinite(section.market_equity) & (section.market_equity > 0)
     sizes = np.where(known, section.market_equity, 0.0)
-    if weighting == "value":
-        return sizes, NOT_USED
-    cap, record = size_limit(section, cap_percentile)
-    return np.minimum(sizes, cap), record
+    return np.minimum(sizes, cap) if weighting == "capped" else sizes
 
 
 def weights_of(section: CrossSection, quantile: Int64, sizes: Float64) -> Float64:

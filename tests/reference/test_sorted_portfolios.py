@@ -62,7 +62,6 @@ def slow_returns(market, portfolios, level) -> dict:  # noqa: C901
                 if portfolios.micro_cap_percentile is not None:
                     limit = np.percentile(sized, portfolios.micro_cap_percentile)
                     stocks = [s for s in stocks if (s["market_equity"] or 0) >= limit]  # noqa: PLW2901
-                    sized = [x for x in sized if x >= limit]
                 cap = np.percentile(sized, portfolios.weight_cap_percentile)
                 ordered = sorted(stocks, key=lambda s: (s["expected_return"], s["asset_id"]))
                 setting = [portfolios.breakpoints == "all" or s["exchange"] == 1 for s in ordered]
