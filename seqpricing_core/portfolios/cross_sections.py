@@ -107,18 +107,20 @@ def cross_sections(predictions: pl.DataFrame, required: Sequence[str] = COLUMNS)
     """
     period = period_column(predictions)
     table = in_order(_checked(predictions, period, required), period)
-    families, factors, periods = (table[name] for name in (*MODEL, period))
     arrays = [_floats(table, name) for name in ("expected_return", "market_equity", "excess_return")]
     expected, market_equity, outcome = arrays
     asset_id = table["asset_id"].to_numpy()
     nyse = _on_nyse(table["exchange"]) if "exchange" in table.columns else None
     spread = _floats(table, "half_spread") if "half_spread" in table.columns else None
-    for rows in groups(table, [*MODEL, period]):
+    keys = [*MODEL, period]
+    stretches = list(groups(table, keys))
+    labels = table.select(keys)[[rows.start for rows in stretches]].rows()
+    for rows, (family, factors, at) in zip(stretches, labels, strict=True):
         yield CrossSection(
-            family=families[rows.start],
-            number_of_factors=factors[rows.start],
+            family=family,
+            number_of_factors=factors,
             period_name=period,
-            period=periods[rows.start],
+            period=at,
             asset_id=asset_id[rows],
             expected_return=expected[rows],
             market_equity=market_equity[rows],

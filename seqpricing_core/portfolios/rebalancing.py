@@ -42,7 +42,9 @@ class Formation:
     weights: Weighting
     held: Holdings
     excess_return: Float64
-    """(N,) the outcome, in the order of ``held``."""
+    """(N,) in the order of ``held``; NaN for a stock without one."""
+    outcome: Float64
+    """(N,) the same, 0 for a stock without one: it has no weight either."""
     breakpoints: str
     size_percentiles: str
 
@@ -114,8 +116,8 @@ def rebalance(section: CrossSection, portfolios: Portfolios, book: Book) -> Iter
         # Weightings share the sort, so that the same stocks stay.
         match = match or Match.between(before, formation.held)
         trades = Trades(before, formation.held, match)
-        returns = portfolio_returns(formation.held, formation.excess_return)
-        drifted = drift(formation.held, formation.excess_return, returns)
+        returns = portfolio_returns(formation.held, formation.outcome)
+        drifted = drift(formation.held, formation.outcome, returns)
         book.drifted[key] = drifted
         yield Rebalancing(section, formation, trades, returns, drifted)
 
@@ -134,8 +136,10 @@ def form_portfolios(section: CrossSection, portfolios: Portfolios) -> Iterator[F
     if portfolios.micro_cap_percentile is not None:
         section, micro_caps = without_micro_caps(section, portfolios.micro_cap_percentile)
     rank, quantile, breakpoints = sort_section(section, portfolios.quantiles, portfolios.breakpoints)
+    returns = section.excess_return
+    outcome = np.where(np.isnan(returns), 0.0, returns)
     for weighting in portfolios.weights:
         sizes = sizes_of(section, rank, quantile, weighting, cap)
         held = Holdings(section.asset_id, quantile, weights_of(section, quantile, sizes), section.half_spread)
         size_percentiles = capped if weighting == "capped" else micro_caps
-        yield Formation(weighting, held, section.excess_return, breakpoints, size_percentiles)
+        yield Formation(weighting, held, returns, outcome, breakpoints, size_percentiles)

@@ -109,7 +109,7 @@ class Trades:
         assert paid is not None
         bought = np.abs(self.now.weight - self.held_before(self.before.share)) * paid
         if known is None:
-            return self._by_portfolio(bought, np.empty(0))
+            return self._by_portfolio(bought, np.zeros_like(self.before.share))
         # A stock that changes its portfolio is in both cross-sections: the newer half-spread counts.
         _, new, old = np.intersect1d(
             self.now.asset_id, self.before.asset_id, assume_unique=True, return_indices=True
@@ -119,17 +119,14 @@ class Trades:
         return self._by_portfolio(bought, np.abs(self.before.share) * self.match.left * known)
 
     def _by_portfolio(self, bought: Float64, sold: Float64) -> Float64:
-        most = int(max(self.now.portfolio.max(initial=0), self.before.portfolio.max(initial=0))) + 1
-        purchases = np.bincount(self.now.portfolio, bought, minlength=most)
-        sales = np.bincount(self.before.portfolio, sold, minlength=most)
-        total: Float64 = (purchases + sales).astype(np.float64)
+        portfolios = np.concatenate([self.now.portfolio, self.before.portfolio])
+        total: Float64 = np.bincount(portfolios, np.concatenate([bought, sold])).astype(np.float64)
         return total
 
 
 def portfolio_returns(held: Holdings, outcome: Float64) -> Float64:
-    """(Q+1,) sum_i w_i r_i by portfolio; a stock without a return has no weight."""
-    earned = held.weight * np.where(held.weight == 0, 0.0, outcome)
-    returns: Float64 = np.bincount(held.portfolio, earned).astype(np.float64)
+    """(Q+1,) sum_i w_i r_i by portfolio, with r (N,)."""
+    returns: Float64 = np.bincount(held.portfolio, held.weight * outcome).astype(np.float64)
     return returns
 
 
@@ -138,7 +135,7 @@ def drift(held: Holdings, outcome: Float64, returns: Float64) -> Drifted:
 
     A portfolio that lost everything has nothing left to sell.
     """
-    amount = held.weight * (1 + np.where(held.weight == 0, 0.0, outcome))
+    amount = held.weight * (1 + outcome)
     value = 1 + returns[held.portfolio]
     share = np.divide(amount, value, out=np.zeros_like(amount), where=value > 0)
     return Drifted(held.asset_id, held.portfolio, share, amount, held.half_spread)

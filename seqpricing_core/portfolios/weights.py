@@ -56,7 +56,7 @@ def weights_of(section: CrossSection, quantile: Int64, sizes: Float64) -> Float6
     """
     held = np.where(np.isnan(section.excess_return), 0.0, sizes)
     totals = np.bincount(quantile, held)
-    if (empty := np.flatnonzero((totals == 0) & (np.bincount(quantile) > 0))).size:
+    if not totals[1:].all() and (empty := np.flatnonzero((totals == 0) & (np.bincount(quantile) > 0))).size:
         number = int(empty[0])
         lacks_size = not sizes[quantile == number].any()
         lacking = "market equity" if lacks_size else f"a return, in {section.period}"
