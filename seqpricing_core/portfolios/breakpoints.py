@@ -49,7 +49,7 @@ def size_limit(section: CrossSection, percentile: float) -> tuple[float, str]:
     InputError
         No stock of the period has market equity.
     """
-    known = np.isfinite(section.market_equity) & (section.market_equity > 0)
+    known = has_size(section)
     setters = _nyse(section.only(known), 1)
     sizes = section.market_equity[known]
     if not len(sizes):
@@ -71,7 +71,12 @@ def without_micro_caps(section: CrossSection, percentile: float) -> tuple[CrossS
     A stock of unknown size is not known to be larger, and left out too. **Timing.** Market equity of t-1.
     """
     limit, record = size_limit(section, percentile)
-    return section.only(section.market_equity >= limit), record
+    return section.only(has_size(section) & (section.market_equity >= limit)), record
+
+
+def has_size(section: CrossSection) -> Bool:
+    """(N,) whether market equity is known: positive and finite."""
+    return np.isfinite(section.market_equity) & (section.market_equity > 0)
 
 
 def _nyse(section: CrossSection, at_least: int) -> Setters:

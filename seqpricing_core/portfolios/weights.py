@@ -8,6 +8,7 @@ import numpy as np
 
 from seqpricing_core.errors import InputError
 from seqpricing_core.panel.panel import Float64, Int64
+from seqpricing_core.portfolios.breakpoints import has_size
 from seqpricing_core.portfolios.cross_sections import CrossSection
 
 Weighting: TypeAlias = Literal["equal", "value", "capped", "rank"]
@@ -37,8 +38,7 @@ def sizes_of(
     if weighting == "rank":
         distance = np.abs(rank - (len(rank) - 1) / 2)
         return np.where(np.bincount(quantile, distance)[quantile] > 0, distance, 1.0)
-    known = np.isfinite(section.market_equity) & (section.market_equity > 0)
-    sizes = np.where(known, section.market_equity, 0.0)
+    sizes = np.where(has_size(section), section.market_equity, 0.0)
     return np.minimum(sizes, cap) if weighting == "capped" else sizes
 
 

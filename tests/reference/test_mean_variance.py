@@ -174,10 +174,9 @@ class TestCovariance:
             noise = sum(np.sum((np.outer(x, x) - s) ** 2) for x in centred) / p / n**2
             intensity = min(noise, distance) / distance
         else:
-            # Chen et al. (2010), eq. 23, as published for p variables and n observations; without -2/p.
-            square, trace = np.sum(s**2), np.trace(s) ** 2
+            # Chen et al. (2010), eq. 23, without its terms in 2/p, as scikit-learn states.
+            square = np.sum(s**2)
             intensity = min(1, (square / p**2 + m**2) / ((n + 1) * (square / p**2 - m**2 / p)))
-            assert trace > 0
         expected = (1 - intensity) * s + intensity * m * np.eye(p)
         np.testing.assert_allclose(shrunk_covariance(returns, shrinkage), expected, rtol=1e-10)
 

@@ -123,8 +123,9 @@ class TestMicroCaps:
         """The 20th percentile of 1..6 is 2."""
         assert self.held(table([1, 2, 3, 4, 5, 6], self.SIZES), 20) == ([2, 3, 4, 5, 6], [NO_EXCHANGE])
 
-    def test_a_stock_of_unknown_size_is_left_out(self):
-        frame = table([1, 2, 3, 4, 5, 6], [None, *self.SIZES[1:]])
+    @pytest.mark.parametrize("size", [None, float("nan"), float("inf"), 0.0])
+    def test_a_stock_of_unknown_size_is_left_out(self, size):
+        frame = table([1, 2, 3, 4, 5, 6], [size, *self.SIZES[1:]])
         assert self.held(frame, 1)[0] == [3, 4, 5, 6]  # 2 is below the 1st percentile, 2.04
         assert self.held(frame.with_columns(market_equity=pl.lit(2.0)), 20)[0] == [1, 2, 3, 4, 5, 6]
 
