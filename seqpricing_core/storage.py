@@ -64,6 +64,11 @@ def frame_from_files(paths: Sequence[Path]) -> pl.DataFrame:
     return pl.concat([pl.read_ipc(path) for path in paths], how="vertical")
 
 
+def scans_of_files(paths: Sequence[Path]) -> list[pl.LazyFrame]:
+    """The partitions of a table, unread, in the order given: for what goes through them one at a time."""
+    return [pl.scan_ipc(path) for path in paths]
+
+
 def fingerprint(data: bytes) -> str:
     """First 16 hex digits of the SHA-256 of ``data``: the data version shown in the lineage."""
     return hashlib.sha256(data).hexdigest()[:16]

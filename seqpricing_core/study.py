@@ -194,13 +194,41 @@ class Portfolios(Config):
     """Sorts on expected returns, formed at t-1, held over t."""
 
     quantiles: Annotated[int, Field(ge=2)] = 10
-    weights: Annotated[tuple[Literal["equal", "value"], ...], Field(min_length=1)] = ("equal", "value")
+    weights: Annotated[tuple[Literal["rank", "capped", "equal", "value"], ...], Field(min_length=1)] = (
+        "equal",
+        "value",
+    )
+    breakpoints: Literal["all", "nyse"] = "all"
+    micro_cap_percentile: Annotated[float, Field(gt=0, lt=100)] | None = None
+    """Stocks below this NYSE percentile of market equity are left out (*sequence*: 20); null keeps all."""
+    weight_cap_percentile: Annotated[float, Field(gt=0, le=100)] = 80.0
+    """Capped weights: market equity counts up to this NYSE percentile."""
+    short_leg: bool = False
+    """Report the short leg alone too."""
+
+    @field_validator("weights")
+    @classmethod
+    def _distinct(cls, weights: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(weights)) != len(weights):
+            raise ValueError("weights that differ")
+        return weights
 
 
 class Costs(Config):
     """Proportional costs of trading, in basis points of the value traded (*memory*, 3.7)."""
 
     basis_points: Annotated[float, Field(ge=0)] = 30.0
+    other_basis_points: tuple[Annotated[float, Field(ge=0)], ...] = ()
+    """Further levels, each a column of its own beside ``net_return``."""
+    half_spreads: bool = False
+    """Also charge each stock its own half-spread, the column ``half_spread`` of the predictions."""
+
+    @field_validator("other_basis_points")
+    @classmethod
+    def _distinct(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(levels)) != len(levels):
+            raise ValueError("levels that differ")
+        return levels
 
 
 class Robustness(Config):

@@ -23,13 +23,15 @@ from seqpricing_core.storage import (
     fingerprint,
     frame_from_files,
     frame_to_bytes,
+    scans_of_files,
     write_atomically,
 )
 
-Kind = Literal["table", "panel", "managed_portfolios", "fitted_family", "report"]
+Kind = Literal["table", "table_scans", "panel", "managed_portfolios", "fitted_family", "report"]
 
 READERS: Mapping[Kind, tuple[str, Callable[[Sequence[Path]], Any]]] = {
     "table": ("arrow", frame_from_files),
+    "table_scans": ("arrow", scans_of_files),
     "panel": (Panel.suffix, Panel.from_files),
     "managed_portfolios": (ManagedPortfolios.suffix, ManagedPortfolios.from_files),
     "fitted_family": (FittedFamily.suffix, FittedFamily.from_files),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import polars as pl
 
 from seqpricing_core.characteristics.registry import REGISTRY
 from seqpricing_core.panel.managed_portfolios import CONDITION_LIMIT, ManagedPortfolios
-from seqpricing_core.study import PublicFilesSource, SimulatedSource, Study
+from seqpricing_core.study import Portfolios, PublicFilesSource, SimulatedSource, Study
 from seqpricing_core.windows import window_for
 
 
@@ -45,6 +46,25 @@ def data_facts(study: Study, managed: ManagedPortfolios, test_months: Sequence[s
         f"{' and '.join(portfolios.weights)} weights",
         "Seeds": ", ".join(map(str, seeds)) + (" (their returns averaged)" if len(seeds) > 1 else ""),
     }
+
+
+def sort_facts(portfolio_returns: pl.DataFrame, portfolios: Portfolios) -> dict[str, str]:
+    """Who set breakpoints and size limits, and what stood in for the NYSE; nothing for plain sorts."""
+    facts = {}
+    said = {
+        column: ", ".join(sorted(set(portfolio_returns[column]) - {"none"}))
+        for column in ("breakpoints", "size_percentiles")
+        if column in portfolio_returns.columns
+    }
+    if (setters := said.get("breakpoints", "all")) != "all":
+        facts["Breakpoints"] = f"set by the stocks of: {setters}"
+    if setters := said.get("size_percentiles", ""):
+        left_out = portfolios.micro_cap_percentile
+        rules = [f"stocks below the percentile {left_out:g} are left out"] if left_out is not None else []
+        if "capped" in portfolios.weights:
+            rules.append(f"capped weights count up to the percentile {portfolios.weight_cap_percentile:g}")
+        facts["Market equity"] = f"{'; '.join(rules)}; percentiles of the stocks of: {setters}"
+    return facts
 
 
 def source_text(study: Study) -> str:

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from seqpricing_core.models.family import TITLES
 from seqpricing_core.panel.managed_portfolios import ManagedPortfolios
-from seqpricing_core.report.facts import data_facts, part_year
+from seqpricing_core.report.facts import data_facts, part_year, sort_facts
 from seqpricing_core.report.figures import (
     coverage_figure,
     cumulative_returns_figure,
@@ -108,7 +108,8 @@ def render_report(study: Study, results: ReportInputs) -> Report:
         public=isinstance(study.source, PublicFilesSource),
         finding=finding(scores, results.test_months),
         part_year=part_year(results.test_months),
-        facts=data_facts(study, results.managed, results.test_months),
+        facts=data_facts(study, results.managed, results.test_months)
+        | sort_facts(results.portfolio_returns, study.portfolios),
         coverage=_coverage(results),
         scores=scores,
         r_squared_tables=r_squared_tables(scores),

@@ -1,7 +1,8 @@
 """Portfolios, scores and the report, over all test years."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
 
 import dagster as dg
 import polars as pl
@@ -11,7 +12,7 @@ from seqpricing_core.evaluation.r_squared import compute_r_squared
 from seqpricing_core.models.family import TITLES
 from seqpricing_core.panel.managed_portfolios import ManagedPortfolios
 from seqpricing_core.panel.panel import Panel
-from seqpricing_core.portfolios import compute_portfolio_returns
+from seqpricing_core.portfolios import MODEL, compute_returns_of_families
 from seqpricing_core.predictions import predict_managed_portfolios
 from seqpricing_core.report.figures import (
     cumulative_returns_figure,
@@ -25,23 +26,43 @@ from seqpricing_dagster.metadata import plot_metadata, table_metadata
 from seqpricing_dagster.partitions import Years
 from seqpricing_dagster.project import Project, code_version
 
+T = TypeVar("T")
+YearlyScans: TypeAlias = list[pl.LazyFrame]
+"""The predictions of a family, a table per test year."""
 R2_KEYS = ("family", "number_of_factors", "year")
 
 
 @dataclass(frozen=True)
 class StockPredictions:
-    """The predictions assets of every family: how an asset asks for them, and their rows as one table."""
+    """The predictions assets of every family: how an asset asks for them."""
 
     families: tuple[str, ...]
 
     @property
     def ins(self) -> dict[str, dg.AssetIn]:
-        """By family; without partitions of its own an asset gets every test year."""
+        """By family, of the asset's own test year."""
         return {f: dg.AssetIn(["predictions", f, f"{f}_predictions"]) for f in self.families}
 
-    def stack(self, tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-        """The families below each other, in the order of the study."""
-        return pl.concat(tables[family] for family in self.families)
+    @property
+    def scans(self) -> dict[str, dg.AssetIn]:
+        """By family, an unread table per test year, for assets without partitions.
+
+        All predictions together may be larger than memory: an asset goes through them year by year, or
+        reads the columns that it needs.
+        """
+        return {
+            f: dg.AssetIn(["predictions", f, f"{f}_predictions"], input_manager_key="table_scans")
+            for f in self.families
+        }
+
+    def in_order(self, tables: Mapping[str, T]) -> list[T]:
+        """Those of every family, in the order of the study."""
+        return [tables[family] for family in self.families]
+
+    def stack(self, scans: Mapping[str, YearlyScans]) -> pl.LazyFrame:
+        """The families below each other, in the order of the study, with what scores of forecasts need."""
+        every = pl.concat(table for tables in self.in_order(scans) for table in tables)
+        return every.select(*MODEL, "month", "asset_id", "expected_return", "fitted_return", "excess_return")
 
 
 def evaluation_assets(project: Project, years: Years) -> list[dg.AssetsDefinition]:
@@ -74,7 +95,8 @@ def _managed_portfolio_predictions(
     def managed_portfolio_predictions(
         panel: Panel, **predictions: pl.DataFrame
     ) -> dg.MaterializeResult[Encoded]:
-        table = predict_managed_portfolios(stocks.stack(predictions), panel, constant=constant)
+        every = pl.concat(stocks.in_order(predictions))
+        table = predict_managed_portfolios(every, panel, constant=constant)
         return stored(table, **table_metadata(table))
 
     return managed_portfolio_predictions
@@ -88,14 +110,15 @@ def _portfolio_returns(project: Project, stocks: StockPredictions) -> dg.AssetsD
         group_name="evaluation",
         kinds={"arrow"},
         description="Decile, long-short and long-only portfolios sorted on expected returns.",
-        ins=stocks.ins,
+        ins=stocks.scans,
         io_manager_key="table",
         code_version=code_version(
-            "portfolios.py", settings={"portfolios": study.portfolios, "costs": study.costs}
+            "portfolios", settings={"portfolios": study.portfolios, "costs": study.costs}
         ),
     )
-    def portfolio_returns(**predictions: pl.DataFrame) -> dg.MaterializeResult[Encoded]:
-        table = compute_portfolio_returns(stocks.stack(predictions), study.portfolios, study.costs)
+    def portfolio_returns(**predictions: YearlyScans) -> dg.MaterializeResult[Encoded]:
+        families = stocks.in_order(predictions)
+        table = compute_returns_of_families(families, study.portfolios, study.costs)
         k, weights = max(study.number_of_factors), study.portfolios.weights[0]
         return stored(
             table,
@@ -116,15 +139,16 @@ def _performance(stocks: StockPredictions) -> dg.AssetsDefinition:
         ins={
             "managed": dg.AssetIn(["predictions", "managed_portfolio_predictions"]),
             "portfolio_returns": dg.AssetIn(["evaluation", "portfolio_returns"]),
-            **stocks.ins,
+            **stocks.scans,
         },
         io_manager_key="table",
         code_version=code_version("evaluation"),
     )
     def performance(
-        managed: pl.DataFrame, portfolio_returns: pl.DataFrame, **predictions: pl.DataFrame
+        managed: pl.DataFrame, portfolio_returns: pl.DataFrame, **predictions: YearlyScans
     ) -> dg.MaterializeResult[Encoded]:
-        table = compute_performance(stocks.stack(predictions), managed, portfolio_returns)
+        every = stocks.stack(predictions).collect()
+        table = compute_performance(every, managed, portfolio_returns)
         return stored(table, **table_metadata(table), scores=dg.MetadataValue.md(_scores(table)))
 
     return performance
@@ -142,7 +166,7 @@ def _report(project: Project, stocks: StockPredictions) -> dg.AssetsDefinition:
             "performance": dg.AssetIn(["evaluation", "performance"]),
             "portfolio_returns": dg.AssetIn(["evaluation", "portfolio_returns"]),
             "managed": dg.AssetIn(["panel", "managed_portfolios"]),
-            **stocks.ins,
+            **stocks.scans,
         },
         io_manager_key="report",
         code_version=code_version("report", settings=study),
@@ -152,15 +176,14 @@ def _report(project: Project, stocks: StockPredictions) -> dg.AssetsDefinition:
         performance: pl.DataFrame,
         portfolio_returns: pl.DataFrame,
         managed: ManagedPortfolios,
-        **predictions: pl.DataFrame,
+        **predictions: YearlyScans,
     ) -> dg.MaterializeResult[Encoded]:
-        by_year = stocks.stack(predictions).with_columns(year=pl.col("month").dt.year())
         page = render_report(
             study,
             ReportInputs(
                 performance=performance,
                 portfolio_returns=portfolio_returns,
-                r2_by_year=compute_r_squared(by_year, R2_KEYS),
+                r2_by_year=_r2_by_year(stocks.in_order(predictions)),
                 managed=managed,
                 provenance=_provenance(context),
             ),
@@ -168,6 +191,16 @@ def _report(project: Project, stocks: StockPredictions) -> dg.AssetsDefinition:
         return stored(page, page=dg.MetadataValue.path(project.report_file))
 
     return report
+
+
+def _r2_by_year(families: Iterable[YearlyScans]) -> pl.DataFrame:
+    """Test year by test year: only one is in memory."""
+    year = pl.col("month").dt.year().alias("year")
+    return pl.concat(
+        compute_r_squared(table.with_columns(year).collect(), R2_KEYS)
+        for tables in families
+        for table in tables
+    )
 
 
 def _scores(performance: pl.DataFrame) -> str:

@@ -33,6 +33,8 @@ def test_dagster_and_the_plain_pipeline_agree_byte_for_byte(finished: Project, r
     ours, plain = predictions_of(finished), results.predictions
     assert {c: int((ours[c] != plain[c]).sum()) for c in plain.columns} == dict.fromkeys(plain.columns, 0)
     assert frame_to_bytes(ours) == frame_to_bytes(plain)
+    returns = finished.assets / "evaluation/portfolio_returns/portfolio_returns.arrow"
+    assert returns.read_bytes() == frame_to_bytes(results.portfolio_returns)
     performance = frame_from_files([finished.assets / "evaluation/performance/performance.arrow"])
     assert performance.sort(performance.columns[:3]).equals(results.performance.sort(performance.columns[:3]))
 
