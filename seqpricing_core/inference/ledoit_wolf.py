@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -65,7 +66,9 @@ def ledoit_wolf(
     statistic = difference / _kernel_error(influence)
     length = block_length or optimal_block(influence, "circular")
     star_difference, star_error = _resample(moments, length, replications, seed)
-    roots = (star_difference - difference) / star_error
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # A resample of one month repeated has no error; it is left out.
+        roots = (star_difference - difference) / star_error
     roots = roots[np.isfinite(roots)]
     if alternative == "two-sided":
         beyond = np.abs(roots) >= abs(statistic)
@@ -78,19 +81,30 @@ def ledoit_wolf(
 def _resample(moments: Float64, length: int, replications: int, seed: int) -> tuple[Float64, Float64]:
     """(M,) differences of Sharpe ratios of resamples, and their standard errors.
 
-    Only sums over blocks matter, so blocks are drawn from the T sums over circular windows of ``length``.
+    Only sums over blocks matter, and how often each of the T blocks was drawn: means and covariances of
+    block sums are one matrix product. Sums are of centred moments, so that nothing cancels.
     """
-    months = len(moments)
-    blocks = months // length
-    closed = np.concatenate([moments, moments[: length - 1]])
+    months, count = len(moments), len(moments) // length
+    centre = moments.mean(axis=0)
+    closed = np.concatenate([moments, moments[: length - 1]]) - centre
     sums = np.lib.stride_tricks.sliding_window_view(closed, length, axis=0).sum(axis=-1)
-    drawn = sums[np.random.default_rng(seed).integers(months, size=(replications, blocks))]
-    means = drawn.mean(axis=1) / length
-    # Block sums in excess of the resample's mean, along the resample's gradient: zeta_j' gradient * sqrt(b).
-    excess = np.einsum("rbm,rm->rb", drawn - length * means[:, None, :], _gradient(means))
-    variance = (excess**2).mean(axis=1) / length
-    with np.errstate(divide="ignore"):
-        return _difference(means), np.sqrt(variance / (blocks * length))
+    products = np.einsum("ti,tj->tij", sums, sums).reshape(months, -1)
+    share = _drawn_blocks(months, count, replications, seed) / count
+    mean_sum = share @ sums
+    means, gradient = centre + mean_sum / length, _gradient(centre + mean_sum / length)
+    covariance = (share @ products).reshape(-1, 4, 4) - np.einsum("ri,rj->rij", mean_sum, mean_sum)
+    variance = np.einsum("ri,rij,rj->r", gradient, covariance, gradient) / length
+    return _difference(means), np.sqrt(np.maximum(variance, 0) / (count * length))
+
+
+@lru_cache(maxsize=16)
+def _drawn_blocks(months: int, count: int, replications: int, seed: int) -> Float64:
+    """(M, T): how often each circular block, named by its first month, is among the ``count`` drawn."""
+    first = np.random.default_rng(seed).integers(months, size=(replications, count))
+    place = first + months * np.arange(replications)[:, None]
+    drawn = np.bincount(place.ravel(), minlength=replications * months).astype(np.float64)
+    drawn.setflags(write=False)
+    return drawn.reshape(replications, months)
 
 
 def _difference(means: Float64) -> Float64:

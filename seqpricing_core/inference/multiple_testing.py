@@ -1,4 +1,4 @@
-"""P-values that know how many tests were made, by statsmodels."""
+"""P-values that know how many tests were made."""
 
 from __future__ import annotations
 
@@ -9,10 +9,29 @@ import numpy as np
 import polars as pl
 
 from seqpricing_core.errors import InputError
+from seqpricing_core.inference.series import Float64
 
-METHODS: Final = {"holm": "holm", "benjamini_hochberg": "fdr_bh", "benjamini_yekutieli": "fdr_by"}
-"""Our name -> statsmodels'. Holm bounds the chance of any false rejection, the others the share of false ones
+METHODS: Final = ("holm", "benjamini_hochberg", "benjamini_yekutieli")
+"""Holm bounds the chance of any false rejection, the others the share of false ones
 (Benjamini-Hochberg under positive dependence, Benjamini-Yekutieli under any)."""
+
+
+def adjust_p_values(p_values: Float64, method: str) -> Float64:
+    """Adjusted p-values of one family of tests, by one of `METHODS`.
+
+    Benjamini-Hochberg and -Yekutieli by scipy. Holm's is written out, max_{j<=i} min(1, (n - j + 1) p_(j)):
+    statsmodels has it, but collects garbage on each call, a fifth of a second in a process that holds torch.
+    """
+    from scipy.stats import false_discovery_control
+
+    if method != "holm":
+        controlled = false_discovery_control(p_values, method="bh" if method == METHODS[1] else "by")
+        return np.asarray(controlled, np.float64)
+    order = np.argsort(p_values, kind="stable")
+    stepped = np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1))
+    adjusted = np.empty_like(p_values)
+    adjusted[order] = np.minimum(stepped, 1)
+    return adjusted
 
 
 def add_adjusted_p_values(
@@ -28,8 +47,6 @@ def add_adjusted_p_values(
     InputError
         A p-value outside [0, 1].
     """
-    from statsmodels.stats.multitest import multipletests
-
     p = table[p_value].cast(pl.Float64).fill_nan(None)
     outside = p.filter((p < 0) | (p > 1))
     if len(outside):
@@ -48,8 +65,8 @@ def add_adjusted_p_values(
     for value in group.unique():
         at = ((group == value) & p.is_not_null()).to_numpy().nonzero()[0]
         if len(at):
-            for name, method in METHODS.items():
-                adjusted[name][at] = multipletests(p.to_numpy()[at], method=method)[1]
+            for name in METHODS:
+                adjusted[name][at] = adjust_p_values(p.to_numpy()[at], name)
     return table.with_columns(
         pl.Series(f"p_{name}", values).fill_nan(None) for name, values in adjusted.items()
     )
