@@ -64,7 +64,7 @@ def _alpha(
     if factors is not None and names:
         table = table.join(factors.table.select("month", *names).drop_nulls(), on="month")
     table = table.sort("month")
-    y, x = table[column].to_numpy(), table.select(names).to_numpy().reshape(len(table), -1)
+    y, x = table[column].to_numpy(), table.select(names).to_numpy().reshape(len(table), len(names))
     if len(y) < len(names) + 4:
         return {
             "factor_model": model,

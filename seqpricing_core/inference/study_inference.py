@@ -116,9 +116,13 @@ def compute_inference(
     """
     chosen = settings or InferenceSettings()
     check_portfolio_returns(portfolio_returns)
+    # The oracle comes last: in a pair it is the one that a model is held against.
+    last = pl.col("family") == ORACLE
     strategies = portfolio_returns.filter(pl.col("portfolio").is_in(STRATEGIES))
-    strategies = on_common_months(strategies, STRATEGY).sort(*STRATEGY, "month")
-    scores = on_common_months(monthly_scores.filter(pl.col("size_group") == ALL_STOCKS)).sort(*MODEL, "month")
+    strategies = on_common_months(strategies, STRATEGY).sort(last, *STRATEGY, "month")
+    scores = on_common_months(monthly_scores.filter(pl.col("size_group") == ALL_STOCKS)).sort(
+        last, *MODEL, "month"
+    )
     portfolios = list(_portfolios(strategies))
     return InferenceTables(
         sharpe_tests=_sharpe_tests(portfolios, chosen),

@@ -11,8 +11,8 @@ import pytest
 from seqpricing_core.evaluation.factor_returns import FactorReturns
 
 FRENCH = pl.DataFrame({
-    "date": ["2001-01-31", "2001-02-28", "2001-03-30"], "Mkt-RF": [0.01, -0.02, 0.03], "SMB": [0.0, 0.01, None],
-    "Mom": [None, None, None], "RF": [0.003] * 3,
+    "date": ["2001-01-31", "2001-02-28", "2001-03-30"], "Mkt-RF": [0.01, -0.02, 0.03],
+    "SMB": [0.0, 0.01, None], "Mom": [None, None, None], "RF": [0.003] * 3,
 }, schema_overrides={"Mom": pl.Float64})  # fmt: skip
 
 
@@ -30,7 +30,9 @@ def test_a_column_of_nothing_is_a_factor_the_source_lacks():
 def test_the_canonical_table_has_the_market_alone(small):
     factors = FactorReturns.from_table(small.tables["factors"])
     assert factors.factors == ("market",)
-    assert factors.table["market"].equals(small.tables["factors"].sort("month")["market_excess"], check_names=False)
+    assert factors.table["market"].equals(
+        small.tables["factors"].sort("month")["market_excess"], check_names=False
+    )
 
 
 def test_files(tmp_path, refuses):

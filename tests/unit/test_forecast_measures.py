@@ -72,7 +72,9 @@ class TestAgainstOthers:
         assert pooled(table)["rank_icir"] == pytest.approx(np.mean(monthly) / np.std(monthly, ddof=1))
 
     def test_by_year_is_pooled_within_the_year(self):
-        both = pl.concat([predictions(), predictions(seed=1).with_columns(pl.col("month").dt.offset_by("1y"))])
+        both = pl.concat(
+            [predictions(), predictions(seed=1).with_columns(pl.col("month").dt.offset_by("1y"))]
+        )
         both = both.with_columns(pl.col("month").dt.month_end())
         by_year = compute_forecast_measures(compute_monthly_scores(both), [*MODEL, "year"])
         assert by_year["year"].to_list() == [2001, 2002]
@@ -128,14 +130,13 @@ class TestOddPredictions:
 
     def test_a_month_without_forecasts_is_no_month_of_the_model(self):
         march = pl.col("month") == dt.date(2001, 3, 31)
-        table = predictions().with_columns(
-            pl.when(~march).then("expected_return").alias("expected_return")
-        )
+        table = predictions().with_columns(pl.when(~march).then("expected_return").alias("expected_return"))
         scores = compute_monthly_scores(pl.concat([table, predictions("cae")]))
         assert dict(coverage(scores).select("family", "months").iter_rows()) == {"ipca": 11, "cae": 12}
         common = on_common_months(scores)
         assert set(common["family"]) == {"ipca", "cae"}
-        assert common.filter(march).is_empty() and common["month"].n_unique() == 11
+        assert common.filter(march).is_empty()
+        assert common["month"].n_unique() == 11
 
     def test_equal_forecasts_have_errors_but_no_ranking(self):
         flat = predictions().with_columns(expected_return=pl.lit(0.01))
@@ -168,6 +169,7 @@ class TestOddPredictions:
 class TestPerformance:
     def test_a_model_absent_in_some_months_is_compared_on_the_others(self, results):
         """Drop 2005 of one model: every score is that of 2004, and a warning says so."""
+
         def without(frame, family):
             return frame.filter((pl.col("family") != family) | (pl.col("month").dt.year() == 2004))
 

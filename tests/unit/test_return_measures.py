@@ -21,9 +21,9 @@ from seqpricing_core.evaluation.return_measures import (
 def strategy(returns, *, net=None, first=dt.date(2001, 1, 31), **names) -> pl.DataFrame:
     months = pl.date_range(first, dt.date(2060, 1, 31), "1mo", eager=True).dt.month_end()[: len(returns)]
     keys = {"family": "ipca", "number_of_factors": 1, "weights": "equal", "portfolio": "long_short"} | names
-    return pl.DataFrame({"month": months, "return": returns, "net_return": returns if net is None else net}).select(
-        *(pl.lit(value).alias(name) for name, value in keys.items()), pl.all(), turnover=pl.lit(0.5)
-    )
+    return pl.DataFrame(
+        {"month": months, "return": returns, "net_return": returns if net is None else net}
+    ).select(*(pl.lit(value).alias(name) for name, value in keys.items()), pl.all(), turnover=pl.lit(0.5))
 
 
 def measures(returns, **options):
@@ -155,7 +155,11 @@ class TestOddInputs:
 
     @pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
     def test_a_return_that_is_no_number_is_refused(self, refuses, value):
-        refuses(lambda: measures([0.1, value, 0.2]), "return is", "ipca, K = 1, equal, long_short, month 2001-02-28")
+        refuses(
+            lambda: measures([0.1, value, 0.2]),
+            "return is",
+            "ipca, K = 1, equal, long_short, month 2001-02-28",
+        )
 
     def test_overlapping_years_are_refused(self, refuses):
         table = strategy([0.1, 0.2])
