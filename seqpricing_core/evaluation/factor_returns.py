@@ -13,7 +13,7 @@ from seqpricing_core.errors import InputError
 
 FACTORS: Final = ("market", "smb", "hml", "rmw", "cma", "momentum")
 OTHER_NAMES: Final = {
-    "date": "month", "Mkt-RF": "market", "MktRF": "market", "market_excess": "market",
+    "date": "month", "Date": "month", "Mkt-RF": "market", "MktRF": "market", "market_excess": "market",
     "SMB": "smb", "HML": "hml", "RMW": "rmw", "CMA": "cma",
     "Mom": "momentum", "MOM": "momentum", "UMD": "momentum", "RF": "risk_free",
 }  # fmt: skip
@@ -50,11 +50,9 @@ class FactorReturns:
                 expected=f"month and market, and what there is of {', '.join(FACTORS[1:])}, risk_free",
                 remedy="add or rename the columns; Kenneth French's names are understood",
             )
-        month = pl.col("month")
-        dates = month.str.to_date() if renamed.schema["month"] == pl.String else month.cast(pl.Date)
         known = [name for name in (*FACTORS, "risk_free") if name in renamed.columns]
         chosen = renamed.select(
-            dates.dt.month_end().alias("month"), pl.col(known).cast(pl.Float64)
+            _month_ends(renamed["month"], where), pl.col(known).cast(pl.Float64)
         ).sort("month")  # fmt: skip
         _refuse_bad_values(chosen, where)
         # A column that holds nothing is a factor the source lacks.
@@ -81,6 +79,20 @@ class FactorReturns:
     def lacking(self, factors: Sequence[str]) -> tuple[str, ...]:
         """Those of ``factors`` that this source does not have."""
         return tuple(name for name in factors if name not in self.table.columns)
+
+
+def _month_ends(column: pl.Series, where: str) -> pl.Series:
+    text = column.dtype == pl.String
+    dates = column.str.to_date(strict=False) if text else column
+    if not dates.dtype.is_temporal() or dates.null_count():
+        first = column.filter(dates.is_null())[0] if dates.null_count() else column[0]
+        raise InputError(
+            f"the month {first!r} is no date",
+            where=f"{where}, column month",
+            expected="dates, or text such as 1963-07-31, any day of the month",
+            remedy="convert the column",
+        )
+    return dates.cast(pl.Date).dt.month_end().alias("month")
 
 
 def _refuse_bad_values(table: pl.DataFrame, where: str) -> None:

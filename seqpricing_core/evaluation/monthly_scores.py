@@ -56,12 +56,13 @@ def compute_monthly_scores(
     Raises
     ------
     InputError
-        As above; and a model none of whose forecasts meets a return.
+        A column that is missing; as above; and a model none of whose forecasts meets a return.
     """
     columns = [
         *MODEL, "month", asset, "expected_return", "fitted_return", "excess_return",
         *(["market_equity"] if by_size else []),
     ]  # fmt: skip
+    _require_columns(predictions, columns)
     table = predictions.lazy().select(columns)
     parts = []
     for name, rows in _models(table):
@@ -123,6 +124,17 @@ def _common_months(scores: pl.DataFrame, keys: Sequence[str]) -> pl.Series:
     models = scores.select(keys).n_unique()
     have = scores.group_by("month").agg(pl.struct(keys).n_unique().alias("models"))
     return have.filter(pl.col("models") == models)["month"].sort()
+
+
+def _require_columns(predictions: pl.DataFrame | pl.LazyFrame, columns: Sequence[str]) -> None:
+    found = predictions.collect_schema().names()
+    if missing := [name for name in columns if name not in found]:
+        raise InputError(
+            f"missing column(s): {', '.join(missing)}",
+            where=f"predictions (their columns: {', '.join(found)})",
+            expected=", ".join(columns),
+            remedy="hand in the table of predict_test_year; what a model lacks is a column of nulls",
+        )
 
 
 def _models(table: pl.LazyFrame) -> Iterator[tuple[str, pl.DataFrame]]:

@@ -11,7 +11,7 @@ import polars as pl
 
 from seqpricing_core.errors import InputError
 from seqpricing_core.inference.intervals import optimal_block
-from seqpricing_core.inference.series import Float64, checked_series, varies
+from seqpricing_core.inference.series import Float64, as_columns, checked_block, checked_series, varies
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def model_confidence_set(
     if distinct.shape[1] == 1:
         p_values = np.ones(1)
     else:
-        length = block_length or _block(distinct)
+        length = checked_block(block_length, len(table), lambda: _block(distinct))
         # Unit scale: the losses are squared returns, and arch's variances should not underflow.
         found = MCS(distinct / distinct.std(), size, replications, length, method="R", seed=seed)
         found.compute()
@@ -109,8 +109,7 @@ def superior_predictive_ability(
     """
     from arch.bootstrap import SPA
 
-    x = np.asarray(losses, np.float64)
-    base, table = checked_series(minimum=12, benchmark=benchmark, losses=x.reshape(len(x), -1))
+    base, table = checked_series(minimum=12, benchmark=benchmark, losses=as_columns(losses))
     for m in range(table.shape[1]):
         if not varies(base - table[:, m]):
             raise InputError(
@@ -119,7 +118,11 @@ def superior_predictive_ability(
                 expected="losses whose difference from the benchmark's varies",
                 remedy="leave the benchmark out of the models",
             )
-    length = block_length or max(optimal_block(base - table[:, m]) for m in range(table.shape[1]))
+    length = checked_block(
+        block_length,
+        len(base),
+        lambda: max(optimal_block(base - table[:, m]) for m in range(table.shape[1])),
+    )
     scale = float(base.std()) or 1.0
     test = SPA(base / scale, table / scale, block_size=length, reps=replications, seed=seed)
     test.compute()

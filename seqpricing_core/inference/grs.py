@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqpricing_core.errors import InputError
-from seqpricing_core.inference.series import Float64, checked_series
+from seqpricing_core.inference.series import Float64, as_columns, checked_series
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,7 @@ def gibbons_ross_shanken(assets: npt.ArrayLike, factors: npt.ArrayLike) -> GRS:
         Not more months than assets and factors, values not finite, residuals or factors that are linearly
         dependent (an asset that the factors explain exactly).
     """
-    r, f = np.asarray(assets, np.float64), np.asarray(factors, np.float64)
-    r, f = checked_series(assets=r.reshape(len(r), -1), factors=f.reshape(len(f), -1))
+    r, f = checked_series(assets=as_columns(assets), factors=as_columns(factors))
     (months, n), k = r.shape, f.shape[1]
     if months <= n + k:
         raise InputError(

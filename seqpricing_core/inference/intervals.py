@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqpricing_core.errors import InputError
-from seqpricing_core.inference.series import Float64, checked_series, varies
+from seqpricing_core.inference.series import Float64, as_columns, checked_block, checked_series, varies
 
 Interval = Literal["studentised", "percentile"]
 
@@ -127,7 +127,7 @@ def bootstrap_interval(
             expected="a level between 0 and 1, and at least 99 replications",
             remedy="correct the setting",
         )
-    moments = statistic.moments(x.reshape(len(x), -1))
+    moments = statistic.moments(as_columns(x))
     means = moments.mean(axis=0)
     if not varies(x):
         raise InputError(
@@ -137,7 +137,7 @@ def bootstrap_interval(
             remedy="leave this interval out",
         )
     influence = (moments - means) @ statistic.gradient(means)
-    length = block_length or optimal_block(influence)
+    length = checked_block(block_length, len(x), lambda: optimal_block(influence))
     drawn = resampled_months(len(x), length, replications, seed)
     value, kernel = float(statistic.value(means)), _kernel(len(x), length)
     error = _standard_error(influence, kernel)

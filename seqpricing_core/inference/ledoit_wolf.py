@@ -10,7 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from seqpricing_core.inference.intervals import optimal_block
-from seqpricing_core.inference.series import Alternative, Float64, checked_series, require_variation
+from seqpricing_core.inference.series import (
+    Alternative,
+    Float64,
+    checked_block,
+    checked_series,
+    require_variation,
+)
 from seqpricing_core.inference.sharpe_difference import SharpeDifference
 
 LARGEST_COEFFICIENT: Final = 0.97
@@ -65,7 +71,11 @@ def ledoit_wolf(
     if np.abs(influence).max() < 1e-12:
         return SharpeDifference(difference, math.nan, math.nan, len(x))
     statistic = difference / _kernel_error(influence)
-    length = block_length or max(optimal_block(influence, "circular"), math.ceil(1.5 * len(x) ** (1 / 3)))
+    length = checked_block(
+        block_length,
+        len(x),
+        lambda: max(optimal_block(influence, "circular"), math.ceil(1.5 * len(x) ** (1 / 3))),
+    )
     star_difference, star_error = _resample(moments, length, replications, seed)
     with np.errstate(divide="ignore", invalid="ignore"):
         # A resample of one month repeated has no error; it is left out.

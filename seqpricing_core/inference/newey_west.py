@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from seqpricing_core.inference.series import Float64, checked_series, normal_p_value
+from seqpricing_core.inference.series import Float64, as_columns, checked_series, normal_p_value
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,8 @@ def newey_west_regression(
     """
     import statsmodels.api as sm
 
-    x = np.asarray(regressors, np.float64)
-    minimum = (x.shape[1] if x.ndim > 1 else 1) + 4
-    y, x = checked_series(minimum=minimum, returns=returns, regressors=x.reshape(len(x), -1))
+    columns = as_columns(regressors)
+    y, x = checked_series(minimum=columns.shape[1] + 4, returns=returns, regressors=columns)
     chosen = newey_west_lags(len(y)) if lags is None else lags
     design = np.column_stack([np.ones(len(y)), x])
     fit = sm.OLS(y, design).fit(cov_type="HAC", cov_kwds={"maxlags": chosen, "use_correction": False})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -47,6 +48,32 @@ def checked_series(*, minimum: int = 3, **series: npt.ArrayLike) -> list[Float64
                 remedy="leave out that month in every series",
             )
     return list(arrays.values())
+
+
+def as_columns(values: npt.ArrayLike) -> Float64:
+    """(T, C); a single series (T,) is one column."""
+    array = np.asarray(values, np.float64)
+    return array[:, None] if array.ndim == 1 else array
+
+
+def checked_block(length: int | None, months: int, default: Callable[[], int]) -> int:
+    """The block length asked for, or the default one.
+
+    Raises
+    ------
+    InputError
+        Blocks longer than half of the months, or shorter than one.
+    """
+    if length is None:
+        return default()
+    if not 1 <= length <= months // 2:
+        raise InputError(
+            f"blocks of {length} months",
+            where=f"bootstrap of {months} months",
+            expected=f"1 to {months // 2}",
+            remedy="leave the block length to its default",
+        )
+    return length
 
 
 def varies(values: Float64) -> bool:

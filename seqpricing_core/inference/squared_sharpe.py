@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from seqpricing_core.errors import InputError
 from seqpricing_core.inference.grs import GRS, gibbons_ross_shanken
-from seqpricing_core.inference.series import Float64, checked_series, normal_p_value
+from seqpricing_core.inference.series import Float64, as_columns, checked_series, normal_p_value
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,7 @@ def squared_sharpe_difference(a: npt.ArrayLike, b: npt.ArrayLike) -> SquaredShar
     InputError
         As `checked_series`; linearly dependent factors; not more months than factors.
     """
-    x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    x, y = checked_series(a=x.reshape(len(x), -1), b=y.reshape(len(y), -1))
+    x, y = checked_series(a=as_columns(a), b=as_columns(b))
     squared_a, u_a = _tangency(x, "a")
     squared_b, u_b = _tangency(y, "b")
     months, difference = len(x), squared_a - squared_b

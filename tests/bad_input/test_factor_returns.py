@@ -47,6 +47,8 @@ def test_files(tmp_path, refuses):
 @pytest.mark.parametrize(
     ("table", "mentions"),
     [
+        (FRENCH.with_columns(date=pl.lit("July")), ["'July'", "no date"]),
+        (FRENCH.with_columns(date=pl.lit(196307)), ["196307", "no date"]),
         (FRENCH.drop("Mkt-RF"), ["market", "date, SMB"]),
         (FRENCH.with_columns(pl.col("Mkt-RF") * 100), ["divide", "100"]),
         (pl.concat([FRENCH, FRENCH[:1]]), ["2001-01-31", "more than once"]),

@@ -58,6 +58,16 @@ def test_intervals(refuses):
     refuses(lambda: bootstrap_interval(SHARPE, np.full(60, 0.01)), "constant", "sharpe")
 
 
+@pytest.mark.parametrize("length", [0, -3, 31])
+def test_block_lengths(refuses, length):
+    where = (f"blocks of {length} months", "1 to 30")
+    refuses(lambda: bootstrap_interval(MEAN, GOOD, block_length=length), *where)
+    refuses(lambda: ledoit_wolf(GOOD, GOOD[::-1], block_length=length), *where)
+    losses = np.column_stack([GOOD, GOOD[::-1]])
+    refuses(lambda: model_confidence_set(losses, ["a", "b"], block_length=length), *where)
+    refuses(lambda: superior_predictive_ability(GOOD, GOOD[::-1], block_length=length), *where)
+
+
 def test_grs(refuses):
     assets = np.random.default_rng(1).normal(size=(20, 18))
     refuses(

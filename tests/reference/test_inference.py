@@ -428,7 +428,7 @@ class TestIntervals:
         assert found.standard_error == pytest.approx(x.std() / 10)
 
     def test_student_t_and_lo_for_normal_months(self):
-        """A mean's interval is near Student's; a Sharpe ratio's error near Lo's (2002) sqrt((1 + SR^2/2)/T)."""
+        """A mean's interval is near Student's; a ratio's error near Lo's (2002) sqrt((1 + SR^2/2)/T)."""
         x = np.random.default_rng(7).standard_normal(400) + 0.2
         mean = bootstrap_interval(MEAN, x, block_length=1, replications=9999)
         low, high = scipy.stats.t.interval(0.95, 399, x.mean(), x.std(ddof=1) / 20)

@@ -152,6 +152,10 @@ class TestOddPredictions:
         table = with_value(predictions(), 41, column, value)
         refuses(lambda: compute_monthly_scores(table), column, "ipca, K = 1", "2001-02-28", "asset 1")
 
+    def test_a_missing_column_is_named(self, refuses):
+        table = predictions().drop("fitted_return", "market_equity")
+        refuses(lambda: compute_monthly_scores(table, by_size=True), "fitted_return, market_equity", "nulls")
+
     def test_overlapping_test_years_are_refused(self, refuses):
         table = pl.concat([predictions(), predictions(months=2)])
         refuses(lambda: compute_monthly_scores(table), "160 rows", "2001-01-31", "overlap")

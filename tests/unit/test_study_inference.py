@@ -17,7 +17,8 @@ from seqpricing_core.inference.deflated_sharpe import deflated_sharpe
 from seqpricing_core.inference.diebold_mariano import diebold_mariano
 from seqpricing_core.inference.ledoit_wolf import ledoit_wolf
 from seqpricing_core.inference.sharpe_difference import jobson_korkie_memmel
-from seqpricing_core.inference.study_inference import InferenceSettings, compute_inference, model_pairs
+from seqpricing_core.inference.study_inference import InferenceSettings, compute_inference
+from seqpricing_core.inference.study_series import model_pairs
 from seqpricing_core.portfolios import MODEL, STRATEGY
 
 QUICK = InferenceSettings(replications=99)
@@ -138,6 +139,26 @@ class TestValues:
         found = only(tables.alphas, **keys, costs="after", factor_model="CAPM")
         expected = only(compute_alphas(rows, factors, "net_return"), factor_model="CAPM")
         assert found["alpha"] == pytest.approx(expected["alpha"])
+
+    def test_joint_alphas_of_the_quantile_portfolios(self, tables, results, factors):
+        """GRS by hand: inverse covariances of residuals and of the market, divisor T."""
+        rows = results.portfolio_returns.filter(
+            pl.col("family") == "cae", pl.col("number_of_factors") == 1, pl.col("weights") == "value"
+        )
+        r = np.column_stack([
+            rows.filter(pl.col("portfolio") == f"quantile_{q}").sort("month")["return"] for q in range(1, 6)
+        ])  # fmt: skip
+        m = rows.select("month").unique().join(factors.table, on="month").sort("month")["market"].to_numpy()
+        slopes, alphas = np.polyfit(m, r, 1)
+        residuals = r - alphas - np.outer(m, slopes)
+        added = alphas @ np.linalg.inv(residuals.T @ residuals / 24) @ alphas
+        row = only(
+            tables.joint_alphas, family="cae", number_of_factors=1, weights="value", factor_model="CAPM"
+        )
+        assert row["statistic"] == pytest.approx((24 - 5 - 1) / 5 * added / (1 + m.mean() ** 2 / m.var()))
+        assert (row["portfolios"], row["months"]) == (5, 24)
+        absent = tables.joint_alphas.filter(pl.col("factor_model") != "CAPM")
+        assert absent["statistic"].null_count() == len(absent) == absent["reason"].count()
 
     def test_the_confidence_set_holds_the_smallest_error(self, tables):
         table = tables.confidence_set
