@@ -112,7 +112,7 @@ def bootstrap_interval(
         Mean length of blocks; by default Politis and White's (2004, with the correction of 2009) for the
         statistic's influence series, rounded up, from arch.
     seed
-        Same seed, same months drawn: intervals of several models use the same resamples.
+        Same seed and block length, same months drawn, whatever the model.
 
     Raises
     ------
