@@ -8,14 +8,14 @@ import polars as pl
 
 
 def r_squared(outcome: pl.Expr, prediction: pl.Expr) -> pl.Expr:
-    """1 - sum (r - prediction)^2 / sum r^2; the denominator is not demeaned.
+    """1 - sum (r - prediction)^2 / sum r^2 over the rows that have both; the denominator is not demeaned.
 
-    Null where a prediction of an outcome is missing: it must not count as a perfect one. So is the total
-    R2 of a forecaster, which fits nothing to month t.
+    Null where no row has both: a plain forecast explains nothing after the fact, and scores no total R2.
     """
-    missing = (outcome.is_not_null() & prediction.is_null()).any()
-    score = 1 - ((outcome - prediction) ** 2).sum() / (outcome**2).sum()
-    return pl.when(~missing).then(score)
+    error = outcome - prediction
+    scored = error.is_not_null()
+    r2 = 1 - (error**2).sum() / (outcome.filter(scored) ** 2).sum()
+    return pl.when(scored.any()).then(r2)
 
 
 def compute_r_squared(predictions: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
