@@ -70,7 +70,9 @@ class PlainLinear(nn.Module):
 class PlainModel(nn.Module):
     """beta(z)' f(x) with torch's own batch norm."""
 
-    def __init__(self, characteristics: int, hidden: tuple[int, ...], factors: int, factor: nn.Module) -> None:
+    def __init__(
+        self, characteristics: int, hidden: tuple[int, ...], factors: int, factor: nn.Module
+    ) -> None:
         super().__init__()
         widths = [characteristics, *hidden]
         layers: list[nn.Module] = []
@@ -90,7 +92,10 @@ def plain_model(
 ) -> PlainModel:
     """A model of the ordinary kind with the weights of a stacked member (its arrays, one member)."""
     weights = {name: torch.tensor(np.asarray(array)) for name, array in state.items()}
-    factors, characteristics = len(weights["betas.0.bias"]), weights["betas.0.weights.0" if hidden else "betas.0.output"].shape[-1]
+    factors, characteristics = (
+        len(weights["betas.0.bias"]),
+        weights["betas.0.weights.0" if hidden else "betas.0.output"].shape[-1],
+    )
     if family in CELLS:
         _, units, inputs = weights["factor.encoder.input_weight"].shape
         factor: nn.Module = PlainFactors(family, inputs, units, lookback, factors)
@@ -101,7 +106,12 @@ def plain_model(
         for depth in range(len(hidden)):
             model.beta[3 * depth].weight.copy_(weights[f"betas.0.weights.{depth}"])
             norm = model.beta[3 * depth + 1]
-            for theirs, ours in (("weight", "scale"), ("bias", "shift"), ("running_mean", "mean"), ("running_var", "variance")):
+            for theirs, ours in (
+                ("weight", "scale"),
+                ("bias", "shift"),
+                ("running_mean", "mean"),
+                ("running_var", "variance"),
+            ):
                 getattr(norm, theirs).copy_(weights[f"betas.0.norms.{depth}.{ours}"])
         model.beta[-1].weight.copy_(weights["betas.0.output"])
         model.beta[-1].bias.copy_(weights["betas.0.bias"])
@@ -111,7 +121,11 @@ def plain_model(
             factor.attention.copy_(weights["factor.attention"])
             for name in ("encoder", "decoder"):
                 cell = getattr(factor, name)
-                for theirs, ours in (("weight_ih", "input_weight"), ("weight_hh", "hidden_weight"), ("bias_ih", "bias")):
+                for theirs, ours in (
+                    ("weight_ih", "input_weight"),
+                    ("weight_hh", "hidden_weight"),
+                    ("bias_ih", "bias"),
+                ):
                     gates = weights[f"factor.{name}.{ours}"]
                     getattr(cell, theirs).copy_(gates[GATES[family]].flatten(0, 1))
     return model

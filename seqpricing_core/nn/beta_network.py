@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from seqpricing_core.nn.batch_norm import BatchNorm
 from seqpricing_core.nn.losses import hidden_moments, squared_residuals, squared_residuals_of_groups
-from seqpricing_core.nn.stack import uniform
 from seqpricing_core.nn.months import Batch
+from seqpricing_core.nn.stack import uniform
 
 
 class BetaNetwork(nn.Module):

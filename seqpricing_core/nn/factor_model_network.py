@@ -18,8 +18,8 @@ from seqpricing_core.nn.factor_networks import (
     Sequences,
     UnitFactor,
 )
-from seqpricing_core.panel.panel import Float64, MonthKnown, MonthOutcome
 from seqpricing_core.nn.months import PERCENT, Batch
+from seqpricing_core.panel.panel import Float64, MonthKnown, MonthOutcome
 
 
 class FactorModelNetwork(nn.Module):

@@ -61,4 +61,3 @@ class StackedAdam:
         for tensors in (self._rate, self._l1, self._first, self._second):
             for name, tensor in tensors.items():
                 tensors[name] = tensor[places[name]]
-

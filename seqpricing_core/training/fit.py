@@ -26,6 +26,7 @@ Build: TypeAlias = Callable[[Mapping[HiddenSizes, int], int], FactorModelNetwork
 
 Fits: TypeAlias = Mapping[int, tuple[FittedModel, ...]]
 
+
 @dataclass(frozen=True)
 class Winner:
     """The candidate with the lowest validation loss, trained, and the record of all candidates."""
@@ -140,9 +141,7 @@ class _Engine:
         factors = max(member.factors for member in members)
         network = fill(self.build(groups, factors), [self._initial(member) for member in members])
         order = np.random.default_rng(self.samples.window.test_year)
-        trained, states = train_members(
-            network.to(self.device), members, self.months, self.training, order
-        )
+        trained, states = train_members(network.to(self.device), members, self.months, self.training, order)
         whole = self.build(groups, factors)
         for seat, one in enumerate(trained):
             like = self.build({one.member.candidate.beta_hidden: 1}, one.member.factors).state_dict()

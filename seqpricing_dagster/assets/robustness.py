@@ -47,9 +47,7 @@ def _odd_even(config: ModelConfig, project: Project, years: Years) -> dg.AssetsD
     def odd_even(
         context: dg.AssetExecutionContext, panel: Panel, **macro: pl.DataFrame
     ) -> dg.MaterializeResult[Encoded]:
-        by_month = compute_odd_even(
-            config, study, int(context.partition_key), panel, macro_series(macro)
-        )
+        by_month = compute_odd_even(config, study, int(context.partition_key), panel, macro_series(macro))
         return stored(by_month, **table_metadata(by_month), scores=odd_even_scores(pool_odd_even(by_month)))
 
     return odd_even
