@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from seqpricing_core.errors import InputError
-from seqpricing_core.models.configs import Config, ModelConfig, PositiveInt
+from seqpricing_core.models.configs import GAN, Config, ModelConfig, PositiveInt
 from seqpricing_core.months import Month, year_of
 
 Year = Annotated[int, Field(ge=1900, le=2200)]
@@ -374,9 +374,11 @@ class Study(Config):
 
         A model that reads macro series would need those of a month that the sample does not hold.
         """
-        from seqpricing_core.models.family import FAMILIES
+        return tuple(family for family in self.families if not self.reads_macro(family))
 
-        return tuple(f for f in self.families if not (self.macro and FAMILIES[f].reads_macro))
+    def reads_macro(self, family: str) -> bool:
+        """Whether a family reads the macro series of this study, if it has any."""
+        return self.macro is not None and family == GAN.model_fields["family"].default
 
     @property
     def families(self) -> tuple[str, ...]:

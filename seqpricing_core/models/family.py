@@ -48,8 +48,6 @@ class Family:
     """A forecaster has none."""
     warm: bool = False
     """Its ``fit`` also takes ``previous``, the fits of the window before, for a warm start."""
-    reads_macro: bool = False
-    """Whether it uses macro series where a study gives them."""
 
 
 FAMILIES = {
@@ -61,7 +59,7 @@ FAMILIES = {
     "seqrat": Family("SeqRAT", "sequence_factor", "pytorch", warm=True),
     "seqgat": Family("SeqGAT", "sequence_factor", "pytorch", warm=True),
     "seqlat": Family("SeqLAT", "sequence_factor", "pytorch", warm=True),
-    "gan": Family("GAN", "sdf_gan", "pytorch", reads_macro=True),
+    "gan": Family("GAN", "sdf_gan", "pytorch"),
     "ols": Family("OLS", "observed_factor", "numpy"),
     "rf": Family("RF", "observed_factor", "lightgbm"),
     "nn": Family("NN", "feed_forward", "pytorch"),

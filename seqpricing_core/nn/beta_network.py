@@ -26,7 +26,9 @@ class BetaNetwork(nn.Module):
             uniform(members, after, before, fan_in=before)
             for before, after in zip(widths, hidden, strict=False)
         )
-        self.norms = nn.ModuleList(BatchNorm(members, units) for units in hidden)
+        self.norms: Sequence[BatchNorm] = nn.ModuleList(  # type: ignore[assignment]
+            BatchNorm(members, units) for units in hidden
+        )
         self.output = uniform(members, factors, widths[-1], fan_in=widths[-1])
         self.bias = uniform(members, factors, fan_in=widths[-1])
 

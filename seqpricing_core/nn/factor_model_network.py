@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -33,14 +32,14 @@ class FactorModelNetwork(nn.Module):
         self, betas: Sequence[BetaNetwork], factor: LinearFactorNetwork | AttentionFactorNetwork | UnitFactor
     ) -> None:
         super().__init__()
-        self.betas = nn.ModuleList(betas)
+        self.betas: Sequence[BetaNetwork] = nn.ModuleList(betas)  # type: ignore[assignment]
         self.factor = factor
 
     def losses(self, batch: Batch) -> Tensor:
         """(M,) mean squared residual (*memory*, eq. 17), squared percent."""
         factors = self.factor(Sequences.ending_at(batch.x, batch.ends, self.factor.lookback))
-        groups: list[Any] = list(self.betas)
-        return torch.cat(losses(groups, factors.split([len(beta.bias) for beta in groups]), batch))
+        of_groups = torch.split(factors, [len(beta.bias) for beta in self.betas])
+        return torch.cat(losses(list(self.betas), of_groups, batch))
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def squared_residuals(weights: Sequence[Tensor], v: Tensor, c: Tensor, stocks: P
     stocks
         B months.
     """
-    losses: Tensor = _DeepLoss.apply(stocks, v, c, *weights)
+    losses: Tensor = _DeepLoss.apply(stocks, v, c, *weights)  # type: ignore[no-untyped-call]
     return losses
 
 
@@ -67,13 +67,15 @@ def squared_residuals_of_groups(
     Every group has its weights (M, H, P+1), v (M, B, H) and c (M, B); together they fill the matrix
     products that small ones would leave half empty.
     """
-    losses: tuple[Tensor, ...] = _OneLayerLoss.apply(stocks, len(weights), *weights, *v, *c)
+    losses: tuple[Tensor, ...] = _OneLayerLoss.apply(  # type: ignore[no-untyped-call]
+        stocks, len(weights), *weights, *v, *c
+    )
     return losses
 
 
 def hidden_moments(weights: Sequence[Tensor], stocks: Pass) -> tuple[Tensor, Tensor]:
     """(M, H) sum of h and (M, H, H) sum of h h' over stock-months, h the last hidden layer; float64."""
-    total, second = _HiddenMoments.apply(stocks, *weights)
+    total, second = _HiddenMoments.apply(stocks, *weights)  # type: ignore[no-untyped-call]
     return total, second
 
 
@@ -138,8 +140,8 @@ class _DeepLoss(torch.autograd.Function):
         losses = v.new_zeros(len(v), dtype=torch.float64)
         d_v, d_c = torch.zeros_like(v), torch.zeros_like(c)
         d_weights = [torch.zeros_like(weight) for weight in weights]
-        for month, z, r in stocks.blocks(_rows(weights)):
-            z = z.to(v.dtype)
+        for month, z_low, r in stocks.blocks(_rows(weights)):
+            z = z_low.to(v.dtype)
             layers = _forward(weights, z)
             v_t = v[:, month, None]
             residual = torch.baddbmm(r - c[:, month, None, None], v_t, layers[-1], alpha=-1)
@@ -178,8 +180,8 @@ class _HiddenMoments(torch.autograd.Function):
         d_total, d_second = (gradient.to(weights[0].dtype) for gradient in upstream)
         both = d_second + d_second.mT
         d_weights = [torch.zeros_like(weight) for weight in weights]
-        for _, z, _ in ctx.stocks.blocks(_rows(weights)):
-            z = z.to(weights[0].dtype)
+        for _, z_low, _ in ctx.stocks.blocks(_rows(weights)):
+            z = z_low.to(weights[0].dtype)
             layers = _forward(weights, z)
             _backward(weights, layers, z, torch.baddbmm(d_total[..., None], both, layers[-1]), d_weights)
         return None, *d_weights
@@ -216,7 +218,7 @@ def _where_active(gradient: Tensor, layer: Tensor) -> Tensor:
 
 def _by_group(rows: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
     """Rows of all groups, (sum of M H, n), as one (M, H, n) for each group; views."""
-    parts = rows.split([members * hidden for members, hidden in shapes])
+    parts = torch.split(rows, [members * hidden for members, hidden in shapes])
     return [part.view(*shape, -1) for part, shape in zip(parts, shapes, strict=True)]
 
 

@@ -1,8 +1,8 @@
 """Stacks of members: seeded initial weights, selecting members, and members of unlike K in one stack.
 
-A member with fewer factors than the stack is padded with zero weights. Zero is a fixed point for them: a hidden
-unit without weights stays at 0 in each of the three cells, a factor without weights is 0, and the
-gradients of all its weights are products with these zeros. Padding therefore changes nothing, ever.
+A member with fewer factors than the stack is padded with zero weights. Zero is a fixed point for them:
+a hidden unit without weights stays at 0 in each of the three cells, a factor without weights is 0, and
+the gradients of all its weights are products with these zeros. Padding therefore changes nothing, ever.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ def initial_state(build: Callable[[], nn.Module], seed: int) -> State:
 
 def seats(network: nn.Module, name: str) -> range:
     """Members that a parameter or buffer holds: those of its group of beta networks, or all."""
+    sizes = [len(beta.get_parameter("bias")) for beta in network.get_submodule("betas").children()]
     if not name.startswith("betas."):
-        return range(sum(len(beta.bias) for beta in network.betas))
+        return range(sum(sizes))
     group = int(name.split(".")[1])
-    start = sum(len(beta.bias) for beta in network.betas[:group])
-    return range(start, start + len(network.betas[group].bias))
+    start = sum(sizes[:group])
+    return range(start, start + sizes[group])
 
 
 def fill(network: Network, states: Sequence[State]) -> Network:

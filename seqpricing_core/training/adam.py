@@ -1,4 +1,4 @@
-"""Adam (Kingma and Ba 2015; *memory*, algorithm 1) for a stack: each member its own step size and l1 penalty."""
+"""Adam (*memory*, algorithm 1) for a stack: every member has its own step size and l1 penalty."""
 
 from __future__ import annotations
 

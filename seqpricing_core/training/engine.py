@@ -126,7 +126,7 @@ def _train_epoch(
     for months in _batches(order.permutation(len(train)), size):
         batch = train.batch(months)
         losses = network.losses(batch)
-        losses.sum().backward()
+        torch.autograd.backward(losses.sum())
         optimiser.step()
         squares.append(losses.detach().double() * batch.count)
     return [float(value) for value in (torch.stack(squares).sum(0) / train.total).tolist()]

@@ -99,8 +99,11 @@ def _family(config: ModelConfig, project: Project, years: Years) -> list[dg.Asse
 
 def macro_in(mapping: dg.TimeWindowPartitionMapping, study: Study, family: str) -> dict[str, dg.AssetIn]:
     """The macro series as an input of families that read them, in studies that have them."""
-    there = study.macro is not None and FAMILIES[family].reads_macro
-    return {"macro": dg.AssetIn(["raw", "macro"], partition_mapping=mapping)} if there else {}
+    return (
+        {"macro": dg.AssetIn(["raw", "macro"], partition_mapping=mapping)}
+        if study.reads_macro(family)
+        else {}
+    )
 
 
 def macro_series(inputs: Mapping[str, pl.DataFrame]) -> MacroSeries | None:

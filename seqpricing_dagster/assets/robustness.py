@@ -37,7 +37,7 @@ def _odd_even(config: ModelConfig, project: Project, years: Years) -> dg.AssetsD
         },
         io_manager_key="table",
         code_version=code_version(
-            *ENGINE, *PREDICTION, "robustness.py", "portfolios.py", "panel/managed_portfolios.py",
+            *ENGINE, *PREDICTION, "robustness.py", "portfolios", "panel/managed_portfolios.py",
             settings={
                 "config": config, "training": study.training, "windows": study.windows,
                 "number_of_factors": study.number_of_factors, "portfolios": study.portfolios,

@@ -32,7 +32,7 @@ def signal_assets(project: Project, years: Years) -> list[dg.AssetsDefinition]:
         },
         io_manager_key="table",
         code_version=code_version(
-            "signal.py", "portfolios.py", "panel/build.py", "models/factor_model.py",
+            "signal.py", "portfolios", "panel/build.py", "models/factor_model.py",
             settings={"universe": study.universe, "portfolios": study.portfolios, "sample": study.sample},
         ),
     )  # fmt: skip
