@@ -62,15 +62,6 @@ class NetworkFactorModel(LatentFactorModel):
         decimal: Float64 = factors[0, 0].numpy().astype(np.float64) / PERCENT
         return decimal
 
-    def attention_weights(self, known: MonthKnown, outcome: MonthOutcome) -> Float64 | None:
-        """(L, L) weight of each decoder step (row) on each month of the look-back, oldest first."""
-        if not isinstance(self.network.factor, AttentionFactorNetwork):
-            return None
-        with torch.inference_mode():
-            attention = self.network.factor.attend(self._sequence(known, outcome))
-        weights: Float64 = attention[0, 0].numpy().astype(np.float64)
-        return weights
-
     def state(self) -> Arrays:
         return {name: tensor[0].numpy() for name, tensor in self.network.state_dict().items()}
 
@@ -84,7 +75,26 @@ class NetworkFactorModel(LatentFactorModel):
         )
 
 
+@dataclass(frozen=True)
+class SequenceFactorModel(NetworkFactorModel):
+    """One whose factors come from a sequence of months, with attention."""
+
+    def attention_weights(self, known: MonthKnown, outcome: MonthOutcome) -> Float64:
+        """(L, L) weight of each decoder step (row) on each month of the look-back, oldest first."""
+        assert isinstance(self.network.factor, AttentionFactorNetwork)
+        with torch.inference_mode():
+            attention = self.network.factor.attend(self._sequence(known, outcome))
+        weights: Float64 = attention[0, 0].numpy().astype(np.float64)
+        return weights
+
+
+def as_factor_model(network: FactorModelNetwork) -> NetworkFactorModel:
+    """A trained stack of one, ready for use."""
+    attentive = isinstance(network.factor, AttentionFactorNetwork)
+    return (SequenceFactorModel if attentive else NetworkFactorModel)(network.eval())
+
+
 def with_state(network: FactorModelNetwork, state: Arrays) -> NetworkFactorModel:
     """The trained model whose arrays are ``state``; ``network``, a stack of one, gives the architecture."""
     network.load_state_dict({name: torch.tensor(array)[None] for name, array in state.items()})
-    return NetworkFactorModel(network.eval())
+    return as_factor_model(network)

@@ -13,7 +13,7 @@ import torch
 
 from seqpricing_core.models.configs import Grid, HiddenSizes
 from seqpricing_core.models.factor_model import FittedFactorModel, FittedModel, factor_history
-from seqpricing_core.nn.factor_model_network import FactorModelNetwork, NetworkFactorModel
+from seqpricing_core.nn.factor_model_network import FactorModelNetwork, as_factor_model
 from seqpricing_core.nn.months import TrainingMonths
 from seqpricing_core.nn.stack import State, fill, initial_state, member_state
 from seqpricing_core.study import Training
@@ -46,7 +46,7 @@ def fit_networks(
     """The winners of `train_networks` as latent factor models, with their factors in every month."""
 
     def fitted(winner: Winner) -> FittedFactorModel:
-        model = NetworkFactorModel(winner.network)
+        model = as_factor_model(winner.network)
         history = factor_history(model, samples.train, samples.validation)
         return FittedFactorModel(model, history, winner.record)
 
