@@ -24,7 +24,7 @@ class Cell(nn.Module):
     def __init__(self, members: int, inputs: int, hidden: int) -> None:
         super().__init__()
         self.hidden = hidden
-        self.input_weight = uniform(members, self.gates, hidden, inputs, fan_in=hidden)
+        self.input_weight = uniform(members, self.gates, hidden, inputs, fan_in=inputs)
         self.hidden_weight = uniform(members, self.gates, hidden, hidden, fan_in=hidden)
         self.bias = uniform(members, self.gates, hidden, fan_in=hidden)
 
