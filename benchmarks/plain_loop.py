@@ -16,7 +16,10 @@ from torch import Tensor, nn
 PERCENT = 100.0
 CELLS = {"seqrat": nn.RNNCell, "seqgat": nn.GRUCell, "seqlat": nn.LSTMCell}
 GATES = {"seqrat": [0], "seqgat": [1, 0, 2], "seqlat": [1, 0, 3, 2]}
-"""Where our gates stand in torch's order: ours are (h), (update, reset, new), (forget, input, output, candidate)."""
+"""Where our gates stand in torch's order.
+
+Ours are (h), (update, reset, new), (forget, input, output, candidate).
+"""
 
 
 class PlainFactors(nn.Module):

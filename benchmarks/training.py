@@ -3,8 +3,8 @@
     python benchmarks/training.py                      # 240 + 48 months, 3,600 stocks, 64 characteristics
     python benchmarks/training.py --stocks 400 --converge --device cpu
 
-Prints seconds per epoch and to convergence, first-layer GFLOP/s as a share of the machine's matrix-product rate,
-peak memory, whether the validation losses agree, and IPCA against the ``ipca`` package. SIMULATED data.
+Prints seconds per epoch and to convergence, first-layer GFLOP/s as a share of the machine's matrix-product
+rate, peak memory, whether the validation losses agree, and IPCA against the ``ipca`` package. SIMULATED data.
 """
 
 from __future__ import annotations
@@ -165,8 +165,8 @@ def compare_ipca(stocks: int, months: int, characteristics: int) -> None:
     x, y = pd.DataFrame(z, index=index), pd.Series(panel.excess_return, index=index)
     package = InstrumentedPCA(n_factors=FACTORS, intercept=False, max_iter=10_000, iter_tol=1e-6)
     theirs = seconds(lambda: package.fit(X=x, y=y), "cpu")
-    print(f"IPCA, N = {stocks}, T = {months}, P = {characteristics}: ours {ours:.3f} s, ipca package {theirs:.1f} s, "
-          f"{theirs / ours:.0f} times")  # fmt: skip
+    print(f"IPCA, N = {stocks}, T = {months}, P = {characteristics}: ours {ours:.3f} s, "
+          f"ipca package {theirs:.1f} s, {theirs / ours:.0f} times")  # fmt: skip
 
 
 def main(
@@ -175,6 +175,7 @@ def main(
     repeats: int = 4,
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
     threads: int = 2,
+    *,
     converge: Annotated[bool, typer.Option(help="also train to convergence, engine and loop")] = False,
     ipca: Annotated[bool, typer.Option(help="also time IPCA")] = True,
 ) -> None:
@@ -201,8 +202,9 @@ def main(
         for name, engine in engines.items():
             pairs = zip(itertools.chain(*engine.run(2, 99, factors)), expected, strict=True)
             apart = max(abs(a / b - 1) for a, b in pairs)
-            print(f"  engine, {name:9} {times[name]:6.2f} s an epoch, {memory:.0f} MiB at most: {slow / times[name]:.1f} "
-                  f"times faster; validation losses at most {apart:.1e} apart")  # fmt: skip
+            print(f"  engine, {name:9} {times[name]:6.2f} s an epoch, {memory:.0f} MiB at most: "
+                  f"{slow / times[name]:.1f} times faster; "
+                  f"validation losses at most {apart:.1e} apart")  # fmt: skip
     if converge:
         for name, runner in (*engines.items(), ("loop", loop)):
             start = time.perf_counter()

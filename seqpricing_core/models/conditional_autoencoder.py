@@ -1,4 +1,7 @@
-"""CA0 to CA3: conditional autoencoders (Gu, Kelly, Xiu 2021). Loadings by 0 to 3 hidden layers, f linear in x_t."""
+"""CA0 to CA3: conditional autoencoders (Gu, Kelly, Xiu 2021).
+
+Loadings by 0 to 3 hidden layers, factors linear in x_t.
+"""
 
 from __future__ import annotations
 

@@ -167,7 +167,7 @@ class RandomForestForecast(ForestGrid):
 
 
 class NN(_PrincipalComponents):
-    """Factors are principal components of x_t, returns a feed-forward network of them and all characteristics."""
+    """Factors are principal components of x_t, returns a network of them and all characteristics."""
 
     family: Literal["nn"] = "nn"
     grid: Grid = _grid((32, 16, 8))

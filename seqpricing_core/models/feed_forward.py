@@ -1,6 +1,6 @@
 """Feed-forward benchmarks: returns by a network of z_i,t-1 and observed factors, or of z_i,t-1 alone.
 
-    nn:           r_it = g(z_i,t-1, f_t) + u_it,   f_t the first K principal components of the managed portfolios
+    nn:           r_it = g(z_i,t-1, f_t) + u_it,   f_t the first K principal components of x_t
     nn_forecast:  r_it = g(z_i,t-1) + u_it         (Gu, Kelly, Xiu 2020, NN3)
 
 *memory* reports NN for every K and does not define it; this is our reading. g is the loading on a factor

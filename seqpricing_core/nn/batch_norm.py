@@ -1,9 +1,9 @@
 """Batch normalisation (*memory*, algorithm 2) of a stack, exact and folded into the weights before it.
 
-Mean and variance over a batch of w'h follow from the sum of h and of h h': mean = w'm, variance = w'S w - mean^2.
-The norm is thus a re-parametrisation of (H, inputs) weights. For the first layer h is z, whose Gram matrices are
-known beforehand: its norm costs no pass over stocks. After training, running averages of the batches take the
-place of the batch.
+Mean and variance over a batch of w'h follow from the sum of h and of h h': mean = w'm, variance = w'S w -
+mean^2. The norm is thus a re-parametrisation of (H, inputs) weights. For the first layer h is z, whose Gram
+matrices are known beforehand: its norm costs no pass over stocks. After training, running averages of
+the batches take the place of the batch.
 """
 
 from __future__ import annotations

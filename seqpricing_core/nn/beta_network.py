@@ -55,7 +55,7 @@ class BetaNetwork(nn.Module):
 
 
 def losses(networks: Sequence[BetaNetwork], factors: Sequence[Tensor], batch: Batch) -> list[Tensor]:
-    """(M,) of each stack: mean over the stock-months of the batch of (r - beta(z)' f)^2 (eq. 17), squared percent.
+    """(M,) of each stack: mean over the batch's stock-months of (r - beta(z)' f)^2 (eq. 17), squared percent.
 
     Parameters
     ----------

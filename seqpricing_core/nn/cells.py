@@ -1,8 +1,9 @@
 """Recurrent cells, stacked (*memory*, eq. 6 and appendix C).
 
 A cell has G gates with weights W (G, H, inputs), U (G, H, H) and one bias b (G, H) each, and a state
-of one or two (M, H, B), h first. The input's part, W x + b, is computed outside: overlapping sequences share it. The
-batch is the last axis, so that element-wise work runs along it however few units there are.
+of one or two (M, H, B), h first. The input's part, W x + b, is computed outside:
+overlapping sequences share it. The batch is the last axis, so that element-wise work runs along it however
+few units there are.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ class RNN(Cell):
 class GRU(Cell):
     """Gates: update, reset, new content (eq. .13-.16).
 
-    Eq. .15 prints the reset state as it is; like every implementation we give it weights, Gamma_r * (U_h h), of
-    which the printed form is the case U_h = I, and a bias.
+    Eq. .15 prints the reset state as it is; like every implementation we give it weights,
+    Gamma_r * (U_h h), of which the printed form is the case U_h = I, and a bias.
     """
 
     gates = 3

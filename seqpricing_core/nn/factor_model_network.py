@@ -39,7 +39,9 @@ class FactorModelNetwork(nn.Module):
         """(M,) mean squared residual (*memory*, eq. 17), squared percent."""
         factors = self.factor(Sequences.ending_at(batch.x, batch.ends, self.factor.lookback))
         of_groups = torch.split(factors, [len(beta.bias) for beta in self.betas])
-        return torch.cat(losses(list(self.betas), of_groups, batch))
+        # All members of a group may have left.
+        there = [place for place, own in enumerate(of_groups) if len(own)]
+        return torch.cat(losses([self.betas[g] for g in there], [of_groups[g] for g in there], batch))
 
 
 @dataclass(frozen=True)

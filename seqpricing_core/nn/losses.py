@@ -1,9 +1,10 @@
 """Passes over stock-months: sums of squared residuals of r - beta(z)' f, and moments of hidden layers.
 
 Given f_t, beta(z)' f_t = h(z)' v_t + c_t with v_t = W_out' f_t and c_t = b_out' f_t: the output layer melts
-into H numbers per month and member. No loading of a stock is ever stored, and no hidden layer either: values and
-gradients are worked out block by block in the cache, as autograd functions of the few weights. A loss is a scalar
-per member, so its forward pass already knows the gradients; moments are passed again on the way back.
+into H numbers per month and member. No loading of a stock is ever stored, and no hidden layer either: values
+and gradients are worked out block by block in the cache, as autograd functions of the few weights. A loss
+is a scalar per member, so its forward pass already knows the gradients; moments are passed again on the way
+back.
 
 Weights have their batch norm folded in and carry the bias as last column: (M, H, inputs + 1).
 """
@@ -83,8 +84,8 @@ class _OneLayerLoss(torch.autograd.Function):
     """Two matrix products per block, A = W z and S = D z with D = 1(A > 0) e, and a little in between.
 
     From S of a month follow the gradients of W (v_t S) and of v_t (the diagonal of W S'), since
-    sum_n e_n relu(W z_n) = sum_n D_n W z_n. Blocks are worked out in the precision of z, sums over blocks in that
-    of the weights.
+    sum_n e_n relu(W z_n) = sum_n D_n W z_n. Blocks are worked out in the precision of z, sums over blocks in
+    that of the weights.
     """
 
     @staticmethod

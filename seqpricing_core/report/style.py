@@ -1,7 +1,9 @@
 """How every figure looks.
 
-A family keeps its colour, line style and marker everywhere. The colours are Okabe and Ito's, told apart
-by colour-blind readers; line styles and markers carry a print in grey. The oracle is dashed grey.
+A family keeps its colour, line and marker everywhere, whoever is beside it. The first seven colours are
+Okabe and Ito's, told apart by colour-blind readers; nobody tells fifteen apart. No two families share a line
+(pattern and width) or a marker (shape, filled or hollow) either: these carry a print in grey. The oracle is
+dashed grey.
 """
 
 from __future__ import annotations
@@ -13,27 +15,35 @@ from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
-from seqpricing_core.models.family import TITLES
+from seqpricing_core.models.family import FAMILIES, TITLES
 
 WIDTH: Final = 5.6
 """Inches; text of 9 points then reads well at 360 to 700 pixels."""
 TEXT: Final = 9.0
 INK, RULE, GREY = "#222222", "#d9d9d9", "#767676"
-COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-LINES: Final = ("-", (0, (7, 1.5, 1.5, 1.5)), (0, (1.5, 1)), (0, (7, 1.5, 1.5, 1.5, 1.5, 1.5)))
-MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X")
+COLOURS: Final = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000",
+    "#882255", "#999933", "#332288", "#6B3A00", "#44AA99", "#B2182B", "#005A32", "#7B6FD0",
+)  # fmt: skip
+LINES: Final = (
+    "-", (0, (7, 1.5, 1.5, 1.5)), (0, (1.5, 1)), (0, (7, 1.5, 1.5, 1.5, 1.5, 1.5)), (0, (11, 2.5)),
+)  # fmt: skip
+LINE_WIDTHS: Final = (1.7, 1.0, 2.6)
+MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "<")
 
 
 def family_style(family: str) -> dict[str, Any]:
     common = {"label": TITLES.get(family, family), "markersize": 4}
     if family == "oracle":
         return common | {"color": GREY, "linestyle": "--", "linewidth": 1.2, "marker": "x"}
-    seat = [*TITLES].index(family) if family in TITLES else len(TITLES)
+    seat = [*FAMILIES].index(family) if family in FAMILIES else len(FAMILIES)
+    colour = COLOURS[seat % len(COLOURS)]
     return common | {
-        "color": COLOURS[seat % len(COLOURS)],
+        "color": colour,
         "linestyle": LINES[seat % len(LINES)],
-        "linewidth": 1.7,
+        "linewidth": LINE_WIDTHS[seat // len(LINES) % len(LINE_WIDTHS)],
         "marker": MARKERS[seat % len(MARKERS)],
+        "markerfacecolor": colour if seat // len(MARKERS) % 2 == 0 else "white",
     }
 
 

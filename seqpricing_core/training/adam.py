@@ -46,6 +46,8 @@ class StackedAdam:
         bias = (1 - b2**self._steps) ** 0.5
         with torch.no_grad():
             for name, p in self._network.named_parameters():
+                if not len(p):
+                    continue  # all members of its group have left
                 gradient, each = p.grad, (-1, *(1,) * (p.dim() - 1))
                 assert gradient is not None
                 if name not in self._unpenalised:

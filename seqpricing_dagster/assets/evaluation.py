@@ -147,8 +147,7 @@ def _performance(stocks: StockPredictions) -> dg.AssetsDefinition:
     def performance(
         managed: pl.DataFrame, portfolio_returns: pl.DataFrame, **predictions: YearlyScans
     ) -> dg.MaterializeResult[Encoded]:
-        every = stocks.stack(predictions).collect()
-        table = compute_performance(every, managed, portfolio_returns)
+        table = compute_performance(stocks.stack(predictions), managed, portfolio_returns)
         return stored(table, **table_metadata(table), scores=dg.MetadataValue.md(_scores(table)))
 
     return performance

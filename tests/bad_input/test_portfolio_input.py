@@ -18,7 +18,7 @@ OPTIONS = Portfolios(quantiles=2, weights=("equal",))
 def good() -> pl.DataFrame:
     months = [dt.date(2004, 1, 31), dt.date(2004, 2, 29)]
     return pl.DataFrame({
-        "family": "cae", "number_of_factors": pl.Series([3] * 8, dtype=pl.Int32),
+        "family": "ca2", "number_of_factors": pl.Series([3] * 8, dtype=pl.Int32),
         "month": [month for month in months for _ in range(4)], "asset_id": [*range(100, 104)] * 2,
         "expected_return": [0.1, 0.2, 0.3, 0.4] * 2, "fitted_return": 0.0, "excess_return": 0.01,
         "market_equity": 5.0, "exchange": 1, "half_spread": 0.002,
@@ -56,7 +56,7 @@ def test_good_predictions(good, evaluate):
 def test_a_bad_value(good, evaluate, refuses, with_value, column, value, what):
     """In the sixth row: February, asset 101."""
     table = with_value(good, 5, column, value)
-    refuses(lambda: evaluate(table), what, "1 row(s)", "cae, K = 3", "month 2004-02-29", "asset 101")
+    refuses(lambda: evaluate(table), what, "1 row(s)", "ca2, K = 3", "month 2004-02-29", "asset 101")
 
 
 @pytest.mark.parametrize("name", ["LSE", "nys", ""])
@@ -75,7 +75,7 @@ def test_what_is_not_used_is_not_asked_for(good, evaluate, with_value):
 def test_a_stock_that_stands_twice(good, evaluate, refuses):
     table = pl.concat([good, good.slice(6, 1)])
     for action in (lambda: evaluate(table), lambda: assign_quantiles(table, 2)):
-        refuses(action, "2 rows share a stock and a month", "cae, K = 3", "2004-02-29", "asset 102")
+        refuses(action, "2 rows share a stock and a month", "ca2, K = 3", "2004-02-29", "asset 102")
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_records_of_a_forecaster(project, benchmark_instance):
     assert {"total_r2_k1", "total_r2_k2"} <= set(metadata("predictions", "rf", "rf_predictions"))
     models = metadata("models", "rf_forecast", "rf_forecast_models")
     assert models["training_record"].value["K=0"][0]["winner"] == {"depth": 3, "features": 20}
-    assert models["last_month_seen"].value == "2003-12"
+    assert models["last_month_seen"].value == "2004-12"  # the newest window, the signal's
     scores = metadata("evaluation", "performance")["scores"].value
     assert "| OLS-3 forecast | – | – | " in scores
     assert "None" not in scores

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 from collections import Counter
 
 import numpy as np
@@ -239,6 +240,26 @@ class TestPadding:
             rest = padded.grad[0].clone()
             rest[corner[1:]] = 0
             assert not rest.any(), name
+
+    @pytest.mark.parametrize("family", ["ca1", "ca2", "seqgat"])
+    def test_all_members_of_a_width_leave(self, arrays, family):
+        """They diverge in the first epoch; the one that stays learns as it does alone."""
+        narrow, wide = ((3,), (6,)) if family != "ca2" else ((3, 5), (6, 4))
+        stays = Member(Candidate(0.01, 0.01, wide), 2, 1)
+        leaves = [Member(Candidate(0.0, math.inf, narrow), k, 1) for k in (1, 2)]
+        training = Training(max_epochs=4, patience=4, batch_months=12)
+        fits = []
+        for members in ([*leaves, stays], [stays]):
+            trained, states = train_members(
+                stack_of(family, members), members, months_of(arrays), training, np.random.default_rng(5)
+            )
+            like = alone(family, stays).state_dict()
+            fits.append((trained, member_state(stack_of(family, members), states, len(members) - 1, like)))
+        (together, state), ((expected,), expected_state) = fits
+        assert [len(one.validation_loss) for one in together] == [0, 0, 4]
+        np.testing.assert_allclose(together[2].validation_loss, expected.validation_loss, rtol=1e-9)
+        for name, tensor in expected_state.items():
+            torch.testing.assert_close(state[name], tensor, rtol=1e-6, atol=1e-9, msg=name)
 
     def test_select(self):
         """Members of two widths; one of each stays, and the best weights of all can still be told apart."""

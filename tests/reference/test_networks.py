@@ -14,7 +14,7 @@ import torch
 
 from seqpricing_core.models import conditional_autoencoder, sequence_factor
 from seqpricing_core.models.configs import SeqGAT, SeqLAT, SeqRAT
-from seqpricing_core.nn.beta_network import BetaNetwork
+from seqpricing_core.nn.beta_network import BetaNetwork, losses
 from seqpricing_core.nn.cells import CELLS, GRU, LSTM, RNN
 from seqpricing_core.nn.factor_model_network import NetworkFactorModel
 from seqpricing_core.nn.factor_networks import AttentionFactorNetwork, Sequences
@@ -126,9 +126,9 @@ class TestCells:
         torch.manual_seed(1)
         ours = cell(3, 5, 4).double()
         x = torch.randn(4, 7, 5, dtype=torch.float64)
-        state = tuple(torch.randn(3, 7, 4, dtype=torch.float64) for _ in range(cell.states))
+        state = tuple(torch.randn(3, 4, 7, dtype=torch.float64) for _ in range(cell.states))
         twins = [theirs(5, 4).double() for _ in range(3)]
-        states = [[part[m] for part in state] for m in range(3)]
+        states = [[part[m].mT for part in state] for m in range(3)]
         with torch.no_grad():
             for m, twin in enumerate(twins):
                 twin.weight_ih.copy_(ours.input_weight[m][order].flatten(0, 1))
@@ -136,12 +136,12 @@ class TestCells:
                 twin.bias_ih.copy_(ours.bias[m][order].flatten())
                 twin.bias_hh.zero_()
             for t in range(4):
-                state = ours.step(ours.project(x[t]), state)
+                state = ours.step(ours.project(x[t].mT), state)
                 for m, twin in enumerate(twins):
                     after = twin(x[t], tuple(states[m]) if cell is LSTM else states[m][0])
                     states[m] = list(after) if cell is LSTM else [after]
                     for part, expected in zip(state, states[m], strict=True):
-                        torch.testing.assert_close(part[m], expected, rtol=0, atol=1e-13)
+                        torch.testing.assert_close(part[m].mT, expected, rtol=0, atol=1e-13)
 
     @pytest.mark.parametrize("family", SEQUENCES)
     def test_the_paper(self, family):
@@ -149,16 +149,16 @@ class TestCells:
         torch.manual_seed(2)
         cell = CELLS[family](2, 3, 4).double()
         x = torch.randn(5, 3, dtype=torch.float64)
-        state = tuple(torch.randn(2, 5, 4, dtype=torch.float64) for _ in range(cell.states))
+        state = tuple(torch.randn(2, 4, 5, dtype=torch.float64) for _ in range(cell.states))
         with torch.no_grad():
-            found = cell.step(cell.project(x), state)
+            found = cell.step(cell.project(x.mT), state)
         for m in range(2):
             gates = gates_of({f"cell.{n}": v for n, v in arrays_of(cell, m).items()}, "cell")
             for b in range(5):
-                before = [part[m, b].numpy() for part in state]
+                before = [part[m, :, b].numpy() for part in state]
                 expected = STEPS[family](gates, x[b].numpy(), before[0], before[-1])
                 for part, value in zip(found, expected, strict=False):
-                    np.testing.assert_allclose(part[m, b].numpy(), value, atol=1e-13)
+                    np.testing.assert_allclose(part[m, :, b].numpy(), value, atol=1e-13)
 
 
 @pytest.mark.parametrize("family", SEQUENCES)
@@ -221,7 +221,7 @@ class TestEncoderDecoder:
         """Encoder and decoder have K units unless the study says otherwise (section 3.2)."""
         config = {"seqrat": SeqRAT, "seqgat": SeqGAT, "seqlat": SeqLAT}[family]
         for hidden, expected in ((None, 3), (7, 7)):
-            network = sequence_factor.build(config(hidden_size=hidden), (5, 6), 2, (8,), 3).factor
+            network = sequence_factor.build(config(hidden_size=hidden), (5, 6), {(8,): 2}, 3).factor
             assert type(network.encoder) is type(network.decoder) is CELLS[family]
             gates = {"seqrat": 1, "seqgat": 3, "seqlat": 4}[family]
             assert network.encoder.input_weight.shape == (2, gates, expected, 6)
@@ -308,7 +308,7 @@ class TestBetaNetwork:
         weights = [arrays_of(network, m) for m in range(2)]
         network.train(training)
         with torch.no_grad():
-            found = network.losses(torch.from_numpy(factors), batch).numpy()
+            found = losses([network], [torch.from_numpy(factors)], batch)[0].numpy()
         months = np.repeat(np.arange(3), sizes)
         for m in range(2):
             beta = beta_by_the_paper(weights[m], np.concatenate(z), training=training)
@@ -330,7 +330,7 @@ class TestFittedNetworks:
     def test_loadings(self, small, family):
         """The loop above with the arrays that the file of the model holds."""
         model, known = small.fitted[family].models[2][0].model, small.test_sample(2004).known(6)
-        weights = part({n: a.astype(np.float64) for n, a in model.state().items()}, "beta")
+        weights = part({n: a.astype(np.float64) for n, a in model.state().items()}, "betas.0")
         beta = beta_by_the_paper(weights, known.characteristics, training=False)
         np.testing.assert_allclose(model.factor_loadings(known), beta, atol=2e-5)
 
@@ -405,9 +405,9 @@ class TestPenalty:
     def test_penalised_parameters(self, family):
         """Gradients zero: Adam's first step is the step size against the sign of what is penalised."""
         if family == "ca2":
-            network = conditional_autoencoder.build((5, 6), 2, (4, 3), 2)
+            network = conditional_autoencoder.build((5, 6), {(4, 3): 2}, 2)
         else:
-            network = sequence_factor.build(SeqGAT(lookback=3), (5, 6), 2, (4, 3), 2)
+            network = sequence_factor.build(SeqGAT(lookback=3), (5, 6), {(4, 3): 2}, 2)
         members = [Member(Candidate(l1, 0.25, (4, 3)), 2, 1) for l1 in (0.1, 0.0)]
         with torch.no_grad():
             for parameter in network.parameters():
@@ -417,7 +417,7 @@ class TestPenalty:
             parameter.grad = torch.zeros_like(parameter)
         _optimiser(network, members).step()
         moved = {name: p.detach() - before[name] for name, p in network.named_parameters()}
-        free = {f"beta.norms.{depth}.{name}" for depth in (0, 1) for name in ("scale", "shift")}
+        free = {f"betas.0.norms.{depth}.{name}" for depth in (0, 1) for name in ("scale", "shift")}
         assert free < moved.keys()
         for name, step in moved.items():
             expected = torch.zeros_like(step) if name in free else -0.25 * before[name].sign()

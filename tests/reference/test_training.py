@@ -19,7 +19,7 @@ from seqpricing_core.models.configs import CA1, CA2, Grid, SeqLAT
 from seqpricing_core.models.factor_model import fitted_returns
 from seqpricing_core.models.family import fit_family
 from seqpricing_core.nn.months import TrainingMonths
-from seqpricing_core.nn.stack import fill, initial_state
+from seqpricing_core.nn.stack import fill, initial_state, select
 from seqpricing_core.study import GridSearch, OptunaSearch, RandomSearch, Training
 from seqpricing_core.training.adam import StackedAdam
 from seqpricing_core.training.engine import Member, TrainedMember, train_members
@@ -43,7 +43,7 @@ def stack(members):
     """A float64 stack of CA2."""
 
     def build(count, factors):
-        return conditional_autoencoder.build((4, 5), count, HIDDEN, factors)
+        return conditional_autoencoder.build((4, 5), {HIDDEN: count}, factors)
 
     states = [initial_state(lambda m=m: build(1, m.factors), m.seed) for m in members]
     return fill(build(len(members), 2), states).double()
@@ -69,30 +69,30 @@ def gradient_by_hand(w, arrays, months):
     month = np.repeat(np.arange(len(months)), [len(arrays.z[t]) for t in months])
     layers, inner, g = [z], [], {}
     for depth in (0, 1):
-        a = layers[-1] @ w[f"beta.weights.{depth}"].T
+        a = layers[-1] @ w[f"betas.0.weights.{depth}"].T
         deviation = np.sqrt(a.var(axis=0) + 1e-5)
         normal = (a - a.mean(axis=0)) / deviation
         inner.append((normal, deviation))
-        shifted = normal * w[f"beta.norms.{depth}.scale"] + w[f"beta.norms.{depth}.shift"]
+        shifted = normal * w[f"betas.0.norms.{depth}.scale"] + w[f"betas.0.norms.{depth}.shift"]
         layers.append(np.maximum(shifted, 0))
-    beta = layers[-1] @ w["beta.output"].T + w["beta.bias"]
+    beta = layers[-1] @ w["betas.0.output"].T + w["betas.0.bias"]
     f = x @ w["factor.weight"].T + w["factor.bias"]
     residual = r - (beta * f[month]).sum(axis=1)
     d = -2 * residual / len(r)
     d_beta = d[:, None] * f[month]
     d_f = np.stack([(d[:, None] * beta)[month == t].sum(axis=0) for t in range(len(months))])
     g["factor.weight"], g["factor.bias"] = d_f.T @ x, d_f.sum(axis=0)
-    g["beta.output"], g["beta.bias"] = d_beta.T @ layers[-1], d_beta.sum(axis=0)
-    above = d_beta @ w["beta.output"]
+    g["betas.0.output"], g["betas.0.bias"] = d_beta.T @ layers[-1], d_beta.sum(axis=0)
+    above = d_beta @ w["betas.0.output"]
     for depth in (1, 0):
         normal, deviation = inner[depth]
         above = above * (layers[depth + 1] > 0)
-        g[f"beta.norms.{depth}.scale"] = (above * normal).sum(axis=0)
-        g[f"beta.norms.{depth}.shift"] = above.sum(axis=0)
-        d_normal = above * w[f"beta.norms.{depth}.scale"]
+        g[f"betas.0.norms.{depth}.scale"] = (above * normal).sum(axis=0)
+        g[f"betas.0.norms.{depth}.shift"] = above.sum(axis=0)
+        d_normal = above * w[f"betas.0.norms.{depth}.scale"]
         d_a = (d_normal - d_normal.mean(axis=0) - normal * (d_normal * normal).mean(axis=0)) / deviation
-        g[f"beta.weights.{depth}"] = d_a.T @ layers[depth]
-        above = d_a @ w[f"beta.weights.{depth}"]
+        g[f"betas.0.weights.{depth}"] = d_a.T @ layers[depth]
+        above = d_a @ w[f"betas.0.weights.{depth}"]
     return float(np.mean(residual**2)), g
 
 
@@ -104,10 +104,10 @@ def loss_in_use(w, arrays, months):
         for z, r in zip(arrays.z[t].astype(np.float64), arrays.r[t], strict=True):
             s = z
             for depth in (0, 1):
-                norm = {n: w[f"beta.norms.{depth}.{n}"] for n in ("mean", "variance", "scale", "shift")}
-                s = (w[f"beta.weights.{depth}"] @ s - norm["mean"]) / np.sqrt(norm["variance"] + 1e-5)
+                norm = {n: w[f"betas.0.norms.{depth}.{n}"] for n in ("mean", "variance", "scale", "shift")}
+                s = (w[f"betas.0.weights.{depth}"] @ s - norm["mean"]) / np.sqrt(norm["variance"] + 1e-5)
                 s = np.maximum(s * norm["scale"] + norm["shift"], 0)
-            squares.append((100 * r - (w["beta.output"] @ s + w["beta.bias"]) @ f) ** 2)
+            squares.append((100 * r - (w["betas.0.output"] @ s + w["betas.0.bias"]) @ f) ** 2)
     return math.fsum(squares) / len(squares)
 
 
@@ -166,14 +166,24 @@ class TestLoss:
             assert by_hand != pytest.approx(one.validation_loss[-1], rel=1e-5)
 
 
-class Bowl(torch.nn.Module):
-    """Two parameters of three members; ``free`` is not penalised."""
+def group_of(bias):
+    """As much of a group of beta networks as a stack needs to count its members."""
+    group = torch.nn.Module()
+    group.bias = torch.nn.Parameter(bias.clone())
+    return group
 
-    def __init__(self) -> None:
+
+class Bowl(torch.nn.Module):
+    """Two parameters per member, ``w`` of the whole stack and the bias of a group, which is not penalised."""
+
+    def __init__(self, w, biases) -> None:
         super().__init__()
-        random = torch.Generator().manual_seed(7)
-        self.w = torch.nn.Parameter(torch.randn(3, 4, 2, generator=random, dtype=torch.float64))
-        self.free = torch.nn.Parameter(torch.randn(3, 5, generator=random, dtype=torch.float64))
+        self.w = torch.nn.Parameter(w.clone())
+        self.betas = torch.nn.ModuleList(map(group_of, biases))
+
+    @property
+    def free(self):
+        return torch.cat([group.bias for group in self.betas])
 
     def losses(self):
         return ((self.w - 0.3) ** 4).sum((1, 2)) + ((self.free + 1) ** 2).sum(1) * self.w.sum((1, 2)).cos()
@@ -183,36 +193,39 @@ class TestAdam:
     RATES, L1 = (0.01, 0.1, 0.003), (0.0, 0.2, 1.0)
 
     def test_torch(self):
-        """Each member is what torch.optim.Adam makes of it alone; one leaves after ten steps."""
-        network = Bowl()
-        optimiser = StackedAdam(network, torch.tensor(self.RATES), torch.tensor(self.L1), {"free"})
-        expected = []
+        """Each member is what torch.optim.Adam makes of it alone; the first group's second leaves early."""
+        random = torch.Generator().manual_seed(7)
+        w = torch.randn(3, 4, 2, generator=random, dtype=torch.float64)
+        bias = torch.randn(3, 5, generator=random, dtype=torch.float64)
+        network = Bowl(w, [bias[:2], bias[2:]])
+        unpenalised = {"betas.0.bias", "betas.1.bias"}
+        optimiser = StackedAdam(network, torch.tensor(self.RATES), torch.tensor(self.L1), unpenalised)
+        twins = []
         for seat in range(3):
-            twin = Bowl()
-            w, free = (torch.nn.Parameter(p.detach()[seat : seat + 1].clone()) for p in (twin.w, twin.free))
-            twin.w, twin.free = w, free
+            twin = Bowl(w[[seat]], [bias[[seat]]])
             # The stack holds its step sizes and penalties in float32.
             rate, l1 = (float(torch.tensor(v[seat])) for v in (self.RATES, self.L1))
-            adam = torch.optim.Adam([w, free], lr=rate)
+            adam = torch.optim.Adam(twin.parameters(), lr=rate)
             for _ in range(10 if seat == 1 else 25):
                 adam.zero_grad()
-                (twin.losses().sum() + l1 * w.abs().sum()).backward()
+                (twin.losses().sum() + l1 * twin.w.abs().sum()).backward()
                 adam.step()
-            expected.append((w.detach()[0], free.detach()[0]))
+            twins.append(twin)
+
+        def same(place, seat):
+            for name in ("w", "free"):
+                ours, theirs = getattr(network, name)[place], getattr(twins[seat], name)[0]
+                torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
+
         for step in range(25):
             if step == 10:
-                torch.testing.assert_close(network.w.detach()[1], expected[1][0], rtol=1e-6, atol=1e-7)
-                torch.testing.assert_close(network.free.detach()[1], expected[1][1], rtol=1e-6, atol=1e-7)
-                stay = torch.tensor([0, 2])
-                for name in ("w", "free"):
-                    setattr(network, name, torch.nn.Parameter(getattr(network, name).detach()[stay]))
-                optimiser.select(stay)
+                same(1, 1)
+                optimiser.select(select(network, [0, 2]))
             network.losses().sum().backward()
             optimiser.step()
             assert network.w.grad is None
-        for place, seat in enumerate((0, 2)):
-            torch.testing.assert_close(network.w.detach()[place], expected[seat][0], rtol=1e-6, atol=1e-7)
-            torch.testing.assert_close(network.free.detach()[place], expected[seat][1], rtol=1e-6, atol=1e-7)
+        same(0, 0)
+        same(1, 2)
 
 
 class Scripted(torch.nn.Module):
@@ -223,18 +236,19 @@ class Scripted(torch.nn.Module):
 
     def __init__(self, scripts) -> None:
         super().__init__()
-        self.weight = torch.nn.Parameter(torch.ones(len(scripts)))
+        self.betas = torch.nn.ModuleList([group_of(torch.ones(len(scripts)))])
         self.register_buffer("script", torch.tensor(scripts, dtype=torch.float64))
         self.register_buffer("seat", torch.arange(len(scripts)))
         self.epoch, self.history, self.seen = 0, [[] for _ in scripts], []
 
     def losses(self, batch):
+        weight = self.betas[0].bias
         if self.training:
             self.seen.append((batch.ends.tolist(), batch.count))
-            return (self.weight - 100) ** 2
+            return (weight - 100) ** 2
         self.epoch += 1
         for place, seat in enumerate(self.seat.tolist()):
-            self.history[seat].append(self.weight[place].item())
+            self.history[seat].append(weight[place].item())
         return self.script[:, self.epoch - 1]
 
 
@@ -284,9 +298,10 @@ class TestBatches:
             return train_members(network, members, months, training, order)
 
         monkeypatch.setattr(fit, "train_members", watch)
-        for config, seeds in ((CA1(), (1, 2)), (SeqLAT(lookback=2), (3,))):
+        two_depths = {"l1": [0.01], "learning_rate": [0.01], "beta_hidden": [[8], [8, 4]]}  # two stacks
+        for config, seeds in ((CA1(), (1, 2)), (SeqLAT(lookback=2, grid=two_depths), (3,))):
             fit_family(config, [1], arrays.samples, Training(max_epochs=1, seeds=seeds))
-        assert len(orders) == 4
+        assert len(orders) == 3
         assert all(order == orders[0] for order in orders)
 
 
@@ -308,7 +323,7 @@ class TestEarlyStopping:
         assert len(trained.train_loss) == len(network.history[0]) == epochs
         assert (trained.best_epoch, trained.lowest_loss) == (best, losses[best - 1])
         assert len(set(network.history[0])) == epochs
-        assert state["weight"].tolist() == [network.history[0][best - 1]]
+        assert state["betas.0.bias"].tolist() == [network.history[0][best - 1]]
 
     @pytest.mark.parametrize("diverged", [math.nan, math.inf, -math.inf])
     @pytest.mark.parametrize("before", [[], [5.0, 4.0], [4.0, 5.0, 5.0]])
@@ -320,7 +335,7 @@ class TestEarlyStopping:
         if before:
             best = int(np.argmin(before))
             assert trained.best_epoch == best + 1
-            assert state["weight"].tolist() == [network.history[0][best]]
+            assert state["betas.0.bias"].tolist() == [network.history[0][best]]
         else:
             assert (trained.best_epoch, trained.lowest_loss) == (0, math.inf)
 
@@ -336,7 +351,7 @@ class TestEarlyStopping:
         assert [one.best_epoch for one in trained] == best
         assert [len(history) for history in network.history] == [5, 7, 3, 6, 2, 7]
         kept = [history[epoch - 1] for history, epoch in zip(network.history, best, strict=True)]
-        assert state["weight"].tolist() == kept
+        assert state["betas.0.bias"].tolist() == kept
         assert [one.member.seed for one in trained] == list(range(6))
         # Members with the same step size take the same steps, whoever leaves beside them.
         longest = network.history[-1]

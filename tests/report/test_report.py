@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from seqpricing_core.models.family import TITLES
 from seqpricing_core.panel.managed_portfolios import ManagedPortfolios
 from seqpricing_core.report import figures
 from seqpricing_core.report.page import Report, ReportInputs, finding, render_report
@@ -375,3 +376,11 @@ class TestFigures:
         styles = [family_style(family) for family in ("ipca", "ca2", "seqlat", "oracle")]
         for key in ("color", "linestyle", "marker"):
             assert len({str(style[key]) for style in styles}) == len(styles)
+
+    def test_no_two_of_all_families_share_a_line_or_a_marker(self):
+        """Fifteen and the oracle: whichever of them a figure shows, its lines differ, and its markers."""
+        styles = [family_style(family) for family in TITLES]
+        hollow = [style.get("markerfacecolor") == "white" for style in styles]
+        lines = {(str(style["linestyle"]), style["linewidth"]) for style in styles}
+        markers = {(style["marker"], empty) for style, empty in zip(styles, hollow, strict=True)}
+        assert len({style["color"] for style in styles}) == len(lines) == len(markers) == len(TITLES)

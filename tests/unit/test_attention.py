@@ -71,6 +71,16 @@ def test_a_family_without_attention(small):
     assert compute_attention(family({1: (Blind(),)}), small.test_sample(2004)) is None
 
 
+def test_networks(small):
+    """The same class serves both: conditional autoencoders attend to nothing, sequence models do."""
+    test = small.test_sample(2004)
+    assert compute_attention(small.fitted["ca2"], test) is None
+    table = compute_attention(small.fitted["seqlat"], test)
+    sums = table.group_by("number_of_factors", "decoder_step").agg(pl.col("weight").sum())
+    assert len(sums) == 2 * 6
+    np.testing.assert_allclose(sums["weight"], 1, atol=1e-6)
+
+
 class Blind:
     def returns_given(self, known, factors):
         return np.zeros(len(known.asset_id))

@@ -159,12 +159,13 @@ class TestScores:
         assert projected.filter(family="rf")["fitted_return"].is_finite().all()
 
     def test_a_missing_prediction_is_no_perfect_one(self):
+        """R2 over the rows that have both, in numerator and denominator: 1 - 0.05^2 / 0.1^2."""
         table = pl.DataFrame({
             "family": ["a", "a", "b", "b"], "excess_return": [0.1, 0.2, 0.1, None],
-            "expected_return": [0.1, None, 0.1, None], "fitted_return": [0.0, 0.0, None, None],
+            "expected_return": [0.05, None, 0.1, None], "fitted_return": [0.0, 0.0, None, None],
         }, schema_overrides={"fitted_return": pl.Float64})  # fmt: skip
         rows = compute_r_squared(table, ["family"]).rows()
-        assert rows == [("a", 0.0, None), ("b", None, 1.0)]
+        assert rows == [("a", 0.0, pytest.approx(0.75)), ("b", None, 1.0)]
 
     def test_performance_without_the_others_is_the_same(self, run, small, study):
         """A study of forecasters alone."""

@@ -107,7 +107,7 @@ class TestAgainstOthers:
         assert parts == pytest.approx(whole)
 
     def test_a_scan_of_files_gives_the_same(self, tmp_path):
-        table = pl.concat([predictions(), predictions("cae", 2, seed=1)])
+        table = pl.concat([predictions(), predictions("ca2", 2, seed=1)])
         table.write_parquet(tmp_path / "p.parquet")
         scanned = compute_monthly_scores(pl.scan_parquet(tmp_path / "p.parquet"), by_size=True)
         assert scanned.equals(compute_monthly_scores(table, by_size=True))
@@ -131,10 +131,10 @@ class TestOddPredictions:
     def test_a_month_without_forecasts_is_no_month_of_the_model(self):
         march = pl.col("month") == dt.date(2001, 3, 31)
         table = predictions().with_columns(pl.when(~march).then("expected_return").alias("expected_return"))
-        scores = compute_monthly_scores(pl.concat([table, predictions("cae")]))
-        assert dict(coverage(scores).select("family", "months").iter_rows()) == {"ipca": 11, "cae": 12}
+        scores = compute_monthly_scores(pl.concat([table, predictions("ca2")]))
+        assert dict(coverage(scores).select("family", "months").iter_rows()) == {"ipca": 11, "ca2": 12}
         common = on_common_months(scores)
-        assert set(common["family"]) == {"ipca", "cae"}
+        assert set(common["family"]) == {"ipca", "ca2"}
         assert common.filter(march).is_empty()
         assert common["month"].n_unique() == 11
 
@@ -161,11 +161,11 @@ class TestOddPredictions:
         refuses(lambda: compute_monthly_scores(table), "160 rows", "2001-01-31", "overlap")
 
     def test_a_model_that_never_meets_a_return_is_refused(self, refuses):
-        unborn = predictions("cae").with_columns(excess_return=pl.lit(None, pl.Float64))
-        refuses(lambda: compute_monthly_scores(pl.concat([predictions(), unborn])), "cae, K = 1")
+        unborn = predictions("ca2").with_columns(excess_return=pl.lit(None, pl.Float64))
+        refuses(lambda: compute_monthly_scores(pl.concat([predictions(), unborn])), "ca2, K = 1")
 
     def test_models_without_a_common_month_are_refused(self, refuses):
-        later = predictions("cae").with_columns(pl.col("month").dt.offset_by("1y").dt.month_end())
+        later = predictions("ca2").with_columns(pl.col("month").dt.offset_by("1y").dt.month_end())
         scores = compute_monthly_scores(pl.concat([predictions(), later]))
         refuses(lambda: on_common_months(scores), "no month in common", "2001-01-31 to 2001-12-31")
 
@@ -180,7 +180,7 @@ class TestPerformance:
         managed = results.predictions.with_columns(portfolio=pl.lit("c"))
         tables = (results.predictions, managed, results.portfolio_returns)
         with pytest.warns(UserWarning, match="12 of 24 months"):
-            short = compute_performance(*(without(table, "cae") for table in tables))
+            short = compute_performance(*(without(table, "ca2") for table in tables))
         whole = compute_performance(*(table.filter(pl.col("month").dt.year() == 2004) for table in tables))
         assert short.equals(whole)
 

@@ -202,13 +202,13 @@ class TestFiles:
                 results.predictions.filter(pl.col("month").dt.year() == year, family=family).lazy()
                 for year in (2004, 2005)
             ]
-            for family in ("ipca", "cae")
+            for family in ("ipca", "ca2")
         }
         options, costs = Portfolios(quantiles=5), Costs()
         files = write_portfolio_returns(tables, options, costs, tmp_path)
-        assert [file.name for file in files] == ["ipca.arrow", "cae.arrow"]
+        assert [file.name for file in files] == ["ipca.arrow", "ca2.arrow"]
         keys = ["family", "number_of_factors", "weights", "portfolio", "month"]
-        whole = results.portfolio_returns.filter(pl.col("family").is_in(["ipca", "cae"]))
+        whole = results.portfolio_returns.filter(pl.col("family").is_in(["ipca", "ca2"]))
         assert frame_from_files(files).sort(keys).equals(whole.sort(keys))
 
     def test_holdings_of_every_year(self, results, tmp_path):

@@ -56,11 +56,11 @@ def only(table, **values) -> dict:
 
 class TestPairs:
     def test_same_k_and_the_oracle_against_all(self):
-        models = [("ipca", 1), ("ipca", 2), ("cae", 1), ("cae", 2), ("oracle", 3)]
+        models = [("ipca", 1), ("ipca", 2), ("ca2", 1), ("ca2", 2), ("oracle", 3)]
         assert model_pairs(models) == [
-            (("ipca", 1), ("cae", 1)), (("ipca", 1), ("oracle", 3)),
-            (("ipca", 2), ("cae", 2)), (("ipca", 2), ("oracle", 3)),
-            (("cae", 1), ("oracle", 3)), (("cae", 2), ("oracle", 3)),
+            (("ipca", 1), ("ca2", 1)), (("ipca", 1), ("oracle", 3)),
+            (("ipca", 2), ("ca2", 2)), (("ipca", 2), ("oracle", 3)),
+            (("ca2", 1), ("oracle", 3)), (("ca2", 2), ("oracle", 3)),
         ]  # fmt: skip
 
     def test_every_portfolio_before_and_after_costs(self, tables):
@@ -72,9 +72,9 @@ class TestPairs:
 
 class TestValues:
     def test_sharpe_tests(self, tables, results):
-        a, b = (series(results, f, 2, "net_return", "value") for f in ("cae", "ipca"))
+        a, b = (series(results, f, 2, "net_return", "value") for f in ("ca2", "ipca"))
         row = only(
-            tables.sharpe_tests, family_a="cae", factors_a=2, family_b="ipca", factors_b=2,
+            tables.sharpe_tests, family_a="ca2", factors_a=2, family_b="ipca", factors_b=2,
             weights="value", portfolio="long_short", costs="after",
         )  # fmt: skip
         test = jobson_korkie_memmel(a, b, ddof=1)
@@ -88,9 +88,9 @@ class TestValues:
         assert row["rank_correlation"] == pytest.approx(np.corrcoef(*ranks)[0, 1])
 
     def test_sharpe_ratios_and_intervals_are_those_of_the_performance_table(self, tables, results):
-        performance = results.performance.filter(pl.col("family") == "cae")
+        performance = results.performance.filter(pl.col("family") == "ca2")
         values = {row[:3]: row[3] for row in performance.iter_rows()}
-        estimates = tables.intervals.filter(pl.col("family") == "cae")
+        estimates = tables.intervals.filter(pl.col("family") == "ca2")
         compared = 0
         for family, k, measure, estimate, low, high in estimates.select(
             *MODEL, "measure", "estimate", "low", "high"
@@ -116,15 +116,15 @@ class TestValues:
         assert (row["p_a_better"] < 0.5) == (row["difference"] > 0)
 
     def test_deflated_sharpe_counts_the_models_without_the_oracle(self, tables, results):
-        models = [(f, k) for f in ("ipca", "cae", "seqlat") for k in (1, 2)]
+        models = [(f, k) for f in ("ipca", "ca2", "seqlat") for k in (1, 2)]
         returns = {model: series(results, *model) for model in models}
         ratios = [r.mean() / r.std(ddof=1) for r in returns.values()]
         rows = tables.deflated.filter(
             pl.col("weights") == "equal", pl.col("portfolio") == "long_short", pl.col("costs") == "before"
         )
         assert set(rows.select(MODEL).iter_rows()) == set(models)
-        row = only(rows, family="cae", number_of_factors=2)
-        expected = deflated_sharpe(returns["cae", 2], ratios)
+        row = only(rows, family="ca2", number_of_factors=2)
+        expected = deflated_sharpe(returns["ca2", 2], ratios)
         assert row["trials"] == MODELS
         assert row["probability"] == pytest.approx(expected.probability)
         assert row["threshold"] == pytest.approx(math.sqrt(12) * expected.threshold)
@@ -132,10 +132,10 @@ class TestValues:
     def test_alphas(self, tables, results, factors):
         assert len(tables.alphas) == (MODELS + 1) * 2 * 2 * 2 * 5
         rows = results.portfolio_returns.filter(
-            pl.col("family") == "cae", pl.col("number_of_factors") == 1,
+            pl.col("family") == "ca2", pl.col("number_of_factors") == 1,
             pl.col("weights") == "equal", pl.col("portfolio") == "long_short",
         )  # fmt: skip
-        keys = {"family": "cae", "number_of_factors": 1, "weights": "equal", "portfolio": "long_short"}
+        keys = {"family": "ca2", "number_of_factors": 1, "weights": "equal", "portfolio": "long_short"}
         found = only(tables.alphas, **keys, costs="after", factor_model="CAPM")
         expected = only(compute_alphas(rows, factors, "net_return"), factor_model="CAPM")
         assert found["alpha"] == pytest.approx(expected["alpha"])
@@ -143,7 +143,7 @@ class TestValues:
     def test_joint_alphas_of_the_quantile_portfolios(self, tables, results, factors):
         """GRS by hand: inverse covariances of residuals and of the market, divisor T."""
         rows = results.portfolio_returns.filter(
-            pl.col("family") == "cae", pl.col("number_of_factors") == 1, pl.col("weights") == "value"
+            pl.col("family") == "ca2", pl.col("number_of_factors") == 1, pl.col("weights") == "value"
         )
         r = np.column_stack([
             rows.filter(pl.col("portfolio") == f"quantile_{q}").sort("month")["return"] for q in range(1, 6)
@@ -153,7 +153,7 @@ class TestValues:
         residuals = r - alphas - np.outer(m, slopes)
         added = alphas @ np.linalg.inv(residuals.T @ residuals / 24) @ alphas
         row = only(
-            tables.joint_alphas, family="cae", number_of_factors=1, weights="value", factor_model="CAPM"
+            tables.joint_alphas, family="ca2", number_of_factors=1, weights="value", factor_model="CAPM"
         )
         assert row["statistic"] == pytest.approx((24 - 5 - 1) / 5 * added / (1 + m.mean() ** 2 / m.var()))
         assert (row["portfolios"], row["months"]) == (5, 24)
@@ -213,19 +213,19 @@ class TestAbsent:
         """A second name for the same model: rows are there, with a reason."""
 
         def doubled(table):
-            twin = table.filter(pl.col("family") == "cae").with_columns(family=pl.lit("twin"))
+            twin = table.filter(pl.col("family") == "ca2").with_columns(family=pl.lit("twin"))
             return pl.concat([table, twin])
 
         tables = compute_inference(doubled(results.portfolio_returns), doubled(scores), None, QUICK)
-        same = (pl.col("family_a") == "cae") & (pl.col("family_b") == "twin")
+        same = (pl.col("family_a") == "ca2") & (pl.col("family_b") == "twin")
         assert set(tables.sharpe_tests.filter(same)["reason"]) == {"one series is a multiple of the other"}
         assert tables.forecast_comparison.filter(same)["p_value"].null_count() == 2
         p_values = {row[:2]: row[2] for row in tables.confidence_set.select(*MODEL, "p_value").iter_rows()}
-        assert p_values["twin", 1] == p_values["cae", 1]
+        assert p_values["twin", 1] == p_values["ca2", 1]
 
     def test_models_are_compared_on_common_months(self, results, scores):
         def short(table):
-            return table.filter((pl.col("family") != "cae") | (pl.col("month").dt.year() == 2004))
+            return table.filter((pl.col("family") != "ca2") | (pl.col("month").dt.year() == 2004))
 
         tables = compute_inference(short(results.portfolio_returns), short(scores), None, QUICK)
         assert set(tables.sharpe_tests["months"]) == set(tables.forecast_comparison["months"]) == {12}
