@@ -2,9 +2,9 @@
 
     python benchmarks/recovery.py            # the table of docs/recovery.md
 
-Loadings are linear in three characteristics or bend (squares, products, signs: the two designs of Gu, Kelly, Xiu
-2020, internet appendix A). Factors are independent over time, in a market of 300 stocks whose x_t tells f_t well; or
-persistent, in a market of 40 stocks, where a noisy x_t leaves something for memory to filter.
+Loadings are linear in three characteristics or bend (squares, products, signs: the two designs of Gu,
+Kelly, Xiu 2020, internet appendix A). Factors are independent over time, in a market of 300 stocks whose x_t
+tells f_t well; or persistent, in one of 40 stocks, where a noisy x_t leaves something for memory to filter.
 """
 
 from __future__ import annotations
@@ -117,7 +117,11 @@ def scores(truth: Truth, seed: int) -> Iterator[dict[str, Any]]:
     test = Sample(panel.between(window.test_year, last), managed.between(window.test_year - 2, last))
     rows = slice(len(panel) - len(test.panel), None)
     oracle = pl.DataFrame(
-        {"excess_return": panel.excess_return[rows], "fitted_return": true[rows], "expected_return": premia[rows]}
+        {
+            "excess_return": panel.excess_return[rows],
+            "fitted_return": true[rows],
+            "expected_return": premia[rows],
+        }
     )
     best = compute_r_squared(oracle.with_columns(one=1), ["one"]).drop("one").row(0, named=True)
     yield {"truth": truth.name, "seed": seed, "model": "Oracle", **best, "recovered": 1.0}
@@ -142,7 +146,9 @@ def main(seeds: int = 5, workers: Annotated[int, typer.Option(help="processes")]
     with ProcessPoolExecutor(workers) as pool:
         rows = pl.DataFrame(list(itertools.chain(*pool.map(_all, jobs))))
     for truth in TRUTHS:
-        print(f"\n{truth.name}\n\n| model | total R2 % | of the truth recovered | predictive R2 % |\n|---|---:|---:|---:|")
+        print(
+            f"\n{truth.name}\n\n| model | total R2 % | of the truth recovered | predictive R2 % |\n|---|---:|---:|---:|"
+        )
         for model in rows["model"].unique(maintain_order=True):
             one = rows.filter(truth=truth.name, model=model)
             cells = [

@@ -15,11 +15,10 @@ from seqpricing_core.panel.panel import Float64, MonthKnown, MonthOutcome, Sampl
 class AttentiveModel(Protocol):
     """A fitted model whose factors come from a decoder that attends to the months before."""
 
-    def attention_weights(self, known: MonthKnown, outcome: MonthOutcome) -> Float64 | None:
+    def attention_weights(self, known: MonthKnown, outcome: MonthOutcome) -> Float64:
         """(L, L) weights alpha of decoder step i (rows) on month s (columns, oldest first, t last).
 
-        Each row sums to one (*memory*, eq. 9); months before the first x have none. None if its factor
-        network does not attend.
+        Each row sums to one (*memory*, eq. 9); months before the first x have none.
         """
         ...
 
@@ -38,16 +37,13 @@ def compute_attention(fitted: FittedFamily, test: Sample) -> pl.DataFrame | None
     parts = []
     for factors, members in fitted.models.items():
         models = [member.model for member in members]
-        of_months = [
-            model.attention_weights(test.known(t), test.outcome(t))
-            for model in models
-            if isinstance(model, AttentiveModel)
-            for t in range(len(test))
-        ]
-        attended = [weights for weights in of_months if weights is not None]
-        if not attended:
+        attentive = [model for model in models if isinstance(model, AttentiveModel)]
+        if not attentive:
             continue
-        weights = np.mean(attended, axis=0)
+        months = range(len(test))
+        weights = np.mean(
+            [m.attention_weights(test.known(t), test.outcome(t)) for m in attentive for t in months], axis=0
+        )
         steps, lookback = weights.shape
         parts.append(
             pl.DataFrame({

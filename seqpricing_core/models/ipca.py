@@ -17,14 +17,17 @@ import numpy as np
 from seqpricing_core.models.configs import IPCA
 from seqpricing_core.models.factor_model import (
     Arrays,
+    FactorHistory,
     FittedFactorModel,
     LatentFactorModel,
-    factor_history,
 )
 from seqpricing_core.panel.managed_portfolios import ManagedPortfolios, with_constant
 from seqpricing_core.panel.panel import Float64, MonthKnown, MonthOutcome
 from seqpricing_core.study import Training
 from seqpricing_core.windows import WindowSamples
+
+RANK_TOLERANCE = 1e-12
+"""Eigenvalues of Gamma' Z'Z Gamma below this share of the largest count as zero."""
 
 
 @dataclass(frozen=True)
@@ -91,13 +94,15 @@ def fit_ipca(config: IPCA, factors: int, samples: WindowSamples) -> FittedFactor
             break
     model = InstrumentedModel(gamma, constant=managed.x.shape[1] > train.panel.characteristics.shape[1])
     record = {"iterations": iteration, "last_change": change, "converged": change < config.tolerance}
-    return FittedFactorModel(model, factor_history(model, train, validation), record)
+    history = FactorHistory(managed.months, estimate_factors(gamma, managed))
+    return FittedFactorModel(model, history, record)
 
 
 def estimate_factors(gamma: Float64, managed: ManagedPortfolios) -> Float64:
-    """(T, K) f_t = (Gamma' Z'Z Gamma)^-1 Gamma' Z'r."""
+    """(T, K) f_t = (Gamma' Z'Z Gamma)^-1 Gamma' Z'r, of least norm in months with fewer stocks than K."""
     gram = gamma.T @ managed.gram @ gamma
-    return np.asarray(np.linalg.solve(gram, (managed.cross @ gamma)[..., None])[..., 0], dtype=np.float64)
+    inverse = np.linalg.pinv(gram, rcond=RANK_TOLERANCE, hermitian=True)
+    return np.asarray((inverse @ (managed.cross @ gamma)[..., None])[..., 0], dtype=np.float64)
 
 
 def _estimate_gamma(f: Float64, managed: ManagedPortfolios) -> Float64:

@@ -386,8 +386,7 @@ class TestFittedNetworks:
 
     @pytest.mark.parametrize("family", LINEAR)
     def test_linear_factors_attend_to_nothing(self, small, family):
-        model, test = small.fitted[family].models[2][0].model, small.test_sample(2004)
-        assert model.attention_weights(test.known(3), test.outcome(3)) is None
+        assert not hasattr(small.fitted[family].models[2][0].model, "attention_weights")
 
     @pytest.mark.parametrize("family", ["ipca", *LINEAR, *SEQUENCES])
     def test_history_holds_the_factors_of_every_estimation_month(self, small, family):
@@ -395,7 +394,9 @@ class TestFittedNetworks:
         assert len(member.history.months) == 48
         for sample, t, place in ((samples.train, 20, 20), (samples.validation, 4, 40)):
             factors = member.model.latent_factors(sample.known(t), sample.outcome(t))
-            np.testing.assert_array_equal(member.history.factors[place], factors)
+            # IPCA gets its history from Gram matrices, the same sums in another order.
+            tolerance = 1e-12 if family == "ipca" else 0
+            np.testing.assert_allclose(member.history.factors[place], factors, rtol=tolerance)
 
 
 class TestPenalty:
