@@ -51,7 +51,7 @@ SETTINGS: dict[str, Any] = {
 """Test years 2004 and 2005, one family of each kind; a run takes about two seconds."""
 
 ONE_CANDIDATE: dict[str, Any] = {"l1": [0.001], "learning_rate": [0.01]}
-EVERY_FAMILY: dict[str, Any] = SETTINGS["models"] | {
+LATENT_FACTOR_MODELS: dict[str, Any] = SETTINGS["models"] | {
     "ca0": {"grid": ONE_CANDIDATE | {"beta_hidden": [[]]}},
     "ca1": {"grid": ONE_CANDIDATE | {"beta_hidden": [[8]]}},
     "ca3": {"grid": ONE_CANDIDATE | {"beta_hidden": [[8, 6, 4]]}},
@@ -94,9 +94,9 @@ class Steps:
 
     @cached_property
     def fitted(self) -> dict[str, FittedFamily]:
-        """Every family, also those that the study leaves out, fitted on the window of the first test year."""
+        """Every latent factor model, also those that the study leaves out, on the first window."""
         samples = self.samples(self.study.test_years[0])
-        models = Study.model_validate(settings_with({"models": EVERY_FAMILY})).models
+        models = Study.model_validate(settings_with({"models": LATENT_FACTOR_MODELS})).models
         return {
             config.family: fit_family(config, self.study.number_of_factors, samples, self.study.training)
             for config in models
@@ -125,6 +125,12 @@ def settings_with(changes: dict[str, Any]) -> dict[str, Any]:
 def settings() -> Callable[..., dict[str, Any]]:
     """Content of the small study file, with sections replaced."""
     return lambda **changes: settings_with(changes)
+
+
+@pytest.fixture(scope="session")
+def latent_factor_models() -> dict[str, Any]:
+    """Every latent factor model, small: the ``models`` of a study."""
+    return copy.deepcopy(LATENT_FACTOR_MODELS)
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from seqpricing_core.models.family import FAMILIES
 from seqpricing_core.pipeline import run_study
 from seqpricing_core.sources.simulated import write_simulated_market
 from seqpricing_core.storage import fingerprint, frame_to_bytes
@@ -37,6 +38,27 @@ class TestSimulatedMarket:
         assert all(one[name] != two[name] for name in ("stock_months", "statements", "truth"))
 
 
+def elsewhere(study, folder) -> str:
+    """Fingerprint of the predictions of a run in a fresh process."""
+    script = (
+        "import sys, pathlib\n"
+        "from seqpricing_core.study import Study\n"
+        "from seqpricing_core.pipeline import run_study\n"
+        "from seqpricing_core.storage import fingerprint, frame_to_bytes\n"
+        "study = Study.model_validate_json(sys.stdin.read())\n"
+        "print(fingerprint(frame_to_bytes(run_study(study, pathlib.Path(sys.argv[1])).predictions)))\n"
+    )
+    environment = os.environ | {
+        "PYTHONHASHSEED": "12345", "POLARS_MAX_THREADS": "1", "PYTHONPATH": str(ROOT),
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(folder)],
+        input=study.model_dump_json(), env=environment, capture_output=True, text=True,
+        check=True, timeout=300,
+    )  # fmt: skip
+    return done.stdout.strip()
+
+
 class TestWholeRuns:
     def test_two_runs_are_the_same_byte_for_byte(self, small, results, tmp_path):
         again = run_study(small.study, tmp_path)
@@ -46,23 +68,23 @@ class TestWholeRuns:
 
     def test_in_another_process(self, small, results, tmp_path):
         """Another hash seed and a single polars thread: no set, dict or thread decides anything."""
-        script = (
-            "import sys, pathlib\n"
-            "from seqpricing_core.study import Study\n"
-            "from seqpricing_core.pipeline import run_study\n"
-            "from seqpricing_core.storage import fingerprint, frame_to_bytes\n"
-            "study = Study.model_validate_json(sys.stdin.read())\n"
-            "print(fingerprint(frame_to_bytes(run_study(study, pathlib.Path(sys.argv[1])).predictions)))\n"
-        )
-        environment = os.environ | {
-            "PYTHONHASHSEED": "12345", "POLARS_MAX_THREADS": "1", "PYTHONPATH": str(ROOT),
-        }  # fmt: skip
-        done = subprocess.run(
-            [sys.executable, "-c", script, str(tmp_path)],
-            input=small.study.model_dump_json(), env=environment, capture_output=True, text=True,
-            check=True, timeout=300,
-        )  # fmt: skip
-        assert done.stdout.strip() == fingerprint(frame_to_bytes(results.predictions))
+        assert elsewhere(small.study, tmp_path) == fingerprint(frame_to_bytes(results.predictions))
+
+    @pytest.mark.slow
+    def test_every_family_in_another_process(self, make_study, latent_factor_models, tmp_path):
+        """All that the registry has, on one test year."""
+        forest = {"trees": 6, "depth": [3], "features": [20], "minimum_leaf": 10}
+        gan = {"sdf_hidden": [8], "sdf_states": 2, "conditional_states": 2, "instruments": 2,
+               "loading_hidden": [4], "minimum_epochs": 0, "conditional_epochs": 2}  # fmt: skip
+        others = {"gan": gan, "ols": {}, "rf": forest, "ols3_forecast": {}, "rf_forecast": forest}
+        one = {"l1": [0.001], "learning_rate": [0.01]}
+        networks = {name: {"grid": one | {"beta_hidden": [[8, 4]]}} for name in ("nn", "nn_forecast")}
+        sample = {"first_month": "2000-01", "last_month": "2004-12"}
+        study = make_study(models=latent_factor_models | others | networks, sample=sample)
+        assert set(study.families) == set(FAMILIES)
+        here = run_study(study, tmp_path / "here").predictions
+        assert set(here["family"]) == {*FAMILIES, "oracle"}
+        assert elsewhere(study, tmp_path / "elsewhere") == fingerprint(frame_to_bytes(here))
 
     def test_another_training_seed_is_another_network(self, small, results, make_study, tmp_path):
         options = small.study.training.model_dump() | {"seeds": [2]}

@@ -30,19 +30,22 @@ from seqpricing_core.study import load_study
 from seqpricing_dagster.checks import predictions_are_finite
 
 FOREST = {"trees": 8, "depth": [2, 3], "features": [20], "minimum_leaf": 10}
+NETWORK = {"grid": {"l1": [0.001], "learning_rate": [0.01], "beta_hidden": [[8, 4]]}}
 MODELS = {
     "ipca": {},
     "ols": {"portfolios": "averages"},
     "rf": FOREST,
     "ols3_forecast": {"loss": "huber", "huber_quantile": 0.99},
     "rf_forecast": FOREST,
+    "nn": NETWORK,
+    "nn_forecast": NETWORK,
 }
-FORECASTERS = ("ols3_forecast", "rf_forecast")
+FORECASTERS = ("ols3_forecast", "rf_forecast", "nn_forecast")
 
 
 @pytest.fixture(scope="module")
 def study(make_study):
-    return make_study(models=MODELS, training={"seeds": [1, 2]})
+    return make_study(models=MODELS, training={"seeds": [1, 2], "max_epochs": 4})
 
 
 @pytest.fixture(scope="module")
@@ -87,11 +90,11 @@ class TestFile:
 
 
 def test_keys_and_members(fitted):
-    """Forecasters have K = 0 alone; forests have one member a seed, least squares one."""
+    """Forecasters have K = 0 alone; forests and networks have one member a seed, least squares one."""
     members = {family: {k: len(m) for k, m in f.models.items()} for family, f in fitted.items()}
     assert members == {
         "ipca": {1: 1, 2: 1}, "ols": {1: 1, 2: 1}, "rf": {1: 2, 2: 2},
-        "ols3_forecast": {0: 1}, "rf_forecast": {0: 2},
+        "ols3_forecast": {0: 1}, "rf_forecast": {0: 2}, "nn": {1: 2, 2: 2}, "nn_forecast": {0: 2},
     }  # fmt: skip
     assert [f for f in MODELS if not FAMILIES[f].has_factors] == list(FORECASTERS)
 
@@ -110,7 +113,7 @@ def test_no_forecast_sees_its_month_or_a_later_one(fitted, small, family):
     same = (one == two).to_numpy().reshape(len(fitted[family].models), -1)
     upto = sample.panel.offsets[6]
     assert same[:, :upto].all()
-    if family == "ols":
+    if family in ("ols", "nn"):
         assert not same[:, upto:].any()
     if family in FORECASTERS:
         assert same.all()
@@ -130,8 +133,8 @@ class TestScores:
         total = pl.col("measure").str.starts_with("total_r2")
         forecasters = pl.col("family").is_in(FORECASTERS)
         rows = run.performance.filter(total, forecasters)
-        assert len(rows) == 4
-        assert rows["value"].null_count() == rows["share_of_oracle"].null_count() == 4
+        assert len(rows) == 6
+        assert rows["value"].null_count() == rows["share_of_oracle"].null_count() == 6
         rest = run.performance.filter(~(total & forecasters))
         assert rest["value"].is_finite().all()
         assert rest["value"].null_count() == 0
