@@ -146,9 +146,8 @@ def main(seeds: int = 5, workers: Annotated[int, typer.Option(help="processes")]
     with ProcessPoolExecutor(workers) as pool:
         rows = pl.DataFrame(list(itertools.chain(*pool.map(_all, jobs))))
     for truth in TRUTHS:
-        print(
-            f"\n{truth.name}\n\n| model | total R2 % | of the truth recovered | predictive R2 % |\n|---|---:|---:|---:|"
-        )
+        print(f"\n{truth.name}\n\n| model | total R2 % | truth recovered | predictive R2 % |")
+        print("|---|---:|---:|---:|")
         for model in rows["model"].unique(maintain_order=True):
             one = rows.filter(truth=truth.name, model=model)
             cells = [
