@@ -17,6 +17,9 @@ from scipy.linalg import subspace_angles
 
 from seqpricing_core.models.configs import IPCA
 from seqpricing_core.models.ipca import estimate_factors, fit_ipca
+from seqpricing_core.panel.managed_portfolios import compute_managed_portfolios
+from seqpricing_core.panel.panel import Panel, Sample
+from seqpricing_core.windows import Window, WindowSamples
 
 EXACT = IPCA(tolerance=1e-11, max_iterations=20_000)
 
@@ -148,3 +151,64 @@ class TestFirstPrinciples:
         record = fit_ipca(IPCA(max_iterations=2, tolerance=1e-12), 3, arrays.samples).record
         assert record["iterations"] == 2
         assert not record["converged"]
+
+
+class TestGrunfeld:
+    """Grunfeld's investment data (11 firms, 1935-1954) on value and capital, the package's own example."""
+
+    @staticmethod
+    def samples(data):
+        """Years stand for months; training and validation are the same ones, and the fit sees them once."""
+        data = data.sort_values(["year", "firm"])
+        months = np.datetime64("2000-01", "M") + np.arange(data["year"].nunique())
+        panel = Panel(
+            characteristic_names=("value", "capital"),
+            months=months,
+            offsets=np.concatenate([[0], data.groupby("year").size().cumsum()]).astype(np.int64),
+            asset_id=data["firm"].astype("category").cat.codes.to_numpy(np.int64),
+            characteristics=data[["value", "capital"]].to_numpy(np.float32),
+            excess_return=data["invest"].to_numpy(),
+            market_equity=np.ones(len(data)),
+        )
+        sample = Sample(panel, compute_managed_portfolios(panel, constant=False))
+        return WindowSamples(Window((2000, 2000), (2001, 2001), 2002), sample, sample)
+
+    @pytest.fixture(scope="class")
+    def data(self):
+        return sm.datasets.grunfeld.load_pandas().data
+
+    def test_published_r_squared(self, data):
+        """K = 1, no intercept: the package's scores, whose denominator is demeaned, unlike that of our R2.
+
+        To 1e-6: they were obtained at the package's default tolerance.
+        """
+        samples = self.samples(data)
+        sample = samples.train
+        fitted = fit_ipca(EXACT, 1, samples)
+        outcomes, explained, expected = [], [], []
+        for t in range(len(sample)):
+            loadings = fitted.model.factor_loadings(sample.known(t))
+            outcomes.append(sample.outcome(t).excess_return)
+            explained.append(loadings @ fitted.history.factors[t])
+            expected.append(loadings @ fitted.history.factors.mean(axis=0))
+        r = np.concatenate(outcomes)
+        for fit, published in ((explained, 0.8599454948), (expected, 0.7523088719)):
+            r2 = 1 - np.sum((r - np.concatenate(fit)) ** 2) / np.sum((r - r.mean()) ** 2)
+            assert r2 == pytest.approx(published, abs=1e-6)
+
+    def test_unbalanced(self, data):
+        """A third of the firm-years gone: the package's Gamma and factors, up to the sign."""
+        kept = data.sample(frac=0.67, random_state=3)
+        kept = kept[kept.groupby("year")["firm"].transform("size") > 1].sort_values(["year", "firm"])
+        fitted = fit_ipca(EXACT, 1, self.samples(kept))
+        codes = [kept[name].astype("category").cat.codes for name in ("firm", "year")]
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            model = InstrumentedPCA(n_factors=1, intercept=False, iter_tol=1e-11, max_iter=20_000)
+            model = model.fit(
+                X=kept[["value", "capital"]].to_numpy(), y=kept["invest"].to_numpy(),
+                indices=np.column_stack(codes), data_type="panel",
+            )  # fmt: skip
+            gamma, f = model.get_factors()
+        sign = np.sign(gamma[0, 0] * fitted.model.gamma[0, 0])
+        np.testing.assert_allclose(fitted.model.gamma * sign, gamma, atol=1e-6)
+        np.testing.assert_allclose(fitted.history.factors[:, 0] * sign, f[0], rtol=1e-5)
