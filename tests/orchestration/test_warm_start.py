@@ -50,7 +50,7 @@ def test_same_bytes_as_the_plain_pipeline(project, tmp_path):
 
 
 def test_the_second_window_goes_on_from_the_first(project, small):
-    """The first one is cold; the second begins elsewhere than a cold one, and as from the first one's file."""
+    """The first is cold; the second begins elsewhere than a cold one, and as from the first one's file."""
     (_, config), training = project.study.models, project.study.training
     cold = {year: fit_family(config, [1, 2], small.samples(year), training) for year in (2004, 2005)}
     assert fitted(project, 2004).to_bytes() == cold[2004].to_bytes()
