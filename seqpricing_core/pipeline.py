@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import polars as pl
 
 from seqpricing_core.characteristics.compute import HISTORY_YEARS, compute_characteristics
 from seqpricing_core.evaluation.performance import compute_performance
-from seqpricing_core.models.family import fit_family
+from seqpricing_core.models.family import FittedFamily, fit_family, starts_warm
 from seqpricing_core.panel.build import build_panel
 from seqpricing_core.panel.macro import MacroSeries
 from seqpricing_core.panel.managed_portfolios import ManagedPortfolios, compute_managed_portfolios
@@ -59,7 +60,9 @@ def run_study(study: Study, folder: Path) -> StudyResults:
     """Raw -> characteristics -> panel -> managed portfolios -> windows -> models -> predictions -> scores."""
     data = prepare_data(study, folder)
     constant = study.panel.managed_portfolio_constant
-    predictions, managed_predictions = [], []
+    predictions: list[pl.DataFrame] = []
+    managed_predictions: list[pl.DataFrame] = []
+    fitted: dict[str, FittedFamily] = {}
     truth = truth_file(study, folder)
     for test_year in study.test_years:
         samples = estimation_samples(study, data, test_year)
@@ -68,9 +71,8 @@ def run_study(study: Study, folder: Path) -> StudyResults:
             data.managed_portfolios(test_year - study.lookback_years, test_year),
             data.macro and data.macro.between(samples.window.estimation[0], test_year),
         )
-        for config in study.models:
-            fitted = fit_family(config, study.number_of_factors, samples, study.training)
-            predictions.append(predict_test_year(fitted, test))
+        fitted = fit_window(study, samples, study.families, fitted)
+        predictions.extend(predict_test_year(family, test) for family in fitted.values())
         if truth:
             predictions.append(oracle_predictions(pl.read_parquet(truth), test.panel))
         of_year = pl.concat(predictions).filter(pl.col("month").dt.year() == test_year)
@@ -85,15 +87,29 @@ def run_study(study: Study, folder: Path) -> StudyResults:
 def run_signal(study: Study, folder: Path) -> pl.DataFrame:
     """Train on the newest window, and forecast the month after the data: see `next_month_signal`."""
     data = prepare_data(study, folder)
-    samples = estimation_samples(study, data, study.signal_year)
-    families = [
-        fit_family(config, study.number_of_factors, samples, study.training)
-        for config in study.models
-        if config.family in study.signal_families
-    ]
+    fitted: dict[str, FittedFamily] = {}
+    for test_year in study.model_years if study.training.warm_start else [study.signal_year]:
+        samples = estimation_samples(study, data, test_year)
+        fitted = fit_window(study, samples, study.signal_families, fitted)
     newest, lookback = study.sample.last_year, study.signal_year - study.lookback_years
     managed = data.managed_portfolios(min(lookback, newest), newest)
-    return next_month_signal(study, families, data.panels[newest], managed, data.characteristics[newest])
+    return next_month_signal(
+        study, [*fitted.values()], data.panels[newest], managed, data.characteristics[newest]
+    )
+
+
+def fit_window(
+    study: Study, samples: WindowSamples, families: Collection[str], before: Mapping[str, FittedFamily]
+) -> dict[str, FittedFamily]:
+    """These families on one window; those that start warm from ``before``, the fits of the window before."""
+    return {
+        config.family: fit_family(
+            config, study.number_of_factors, samples, study.training,
+            before.get(config.family) if starts_warm(config.family, study.training) else None,
+        )
+        for config in study.models
+        if config.family in families
+    }  # fmt: skip
 
 
 def prepare_data(study: Study, folder: Path) -> StudyData:

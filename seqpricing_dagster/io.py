@@ -70,8 +70,10 @@ class PartitionFiles(dg.ConfigurableIOManager):
         context.add_output_metadata({"path": dg.MetadataValue.path(path)})
 
     def load_input(self, context: dg.InputContext) -> Any:
-        """Read the partitions that the mapping of the input names, in order."""
+        """Read the partitions that the mapping of the input names, in order; None if it may name none."""
         keys = context.asset_partition_keys if context.has_asset_partitions else [None]
+        if not keys:  # the first window: there is none before it to start from
+            return None
         paths = [self.path(context.asset_key, key) for key in keys]
         missing = [path for path in paths if not path.is_file()]
         if missing:

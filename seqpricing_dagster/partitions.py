@@ -32,6 +32,8 @@ class Years:
     """January's returns meet December's characteristics."""
     estimation: dg.TimeWindowPartitionMapping
     """Models of test year y read the years of their window, all before y."""
+    window_before: dg.TimeWindowPartitionMapping
+    """A warm start reads the models of the window before; the first window has none."""
     lookback: dg.TimeWindowPartitionMapping
     """Factors of test year y read x of y and of the look-back before it."""
     window_and_test: dg.TimeWindowPartitionMapping
@@ -56,6 +58,9 @@ def years_of(study: Study) -> Years:
         history=dg.TimeWindowPartitionMapping(start_offset=-HISTORY_YEARS),
         year_before=dg.TimeWindowPartitionMapping(start_offset=-1),
         estimation=dg.TimeWindowPartitionMapping(start_offset=-study.windows.estimation_years, end_offset=-1),
+        window_before=dg.TimeWindowPartitionMapping(
+            start_offset=-1, end_offset=-1, allow_nonexistent_upstream_partitions=True
+        ),
         lookback=dg.TimeWindowPartitionMapping(start_offset=-study.lookback_years),
         window_and_test=dg.TimeWindowPartitionMapping(start_offset=-study.windows.estimation_years),
         newest=dg.LastPartitionMapping(),

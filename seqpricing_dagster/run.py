@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from seqpricing_core.characteristics.compute import HISTORY_YEARS
+from seqpricing_core.models.family import starts_warm
 from seqpricing_core.storage import write_atomically
 from seqpricing_core.study import Study
 from seqpricing_dagster.assets.models import predicting_families
@@ -43,7 +45,6 @@ def stages_of(project: Project) -> list[Stage]:
     """The flow of a study, in the order in which it must be materialized."""
     study = project.study
     first, stop = study.sample.first_year, study.sample.last_year + 1
-    models = tuple(f"models/{family}/{family}_models" for family in study.families)
     predictions = [f"predictions/{family}/{family}_predictions" for family in predicting_families(project)]
     explanations = [f"explain/{family}/{family}_importance" for family in study.families]
     windows = (*predictions, "predictions/managed_portfolio_predictions", *explanations)
@@ -58,12 +59,26 @@ def stages_of(project: Project) -> list[Stage]:
         *([Stage("macro series", ("raw/macro",), _keys(range(first, stop)))] if study.macro else []),
         Stage("characteristics", ("panel/characteristics",), _keys(range(first - 1, stop))),
         Stage("panel", ("panel/panel", "panel/managed_portfolios"), _keys(range(first, stop))),
-        Stage("windows: train", models, _keys(study.model_years)),
+        *_training_stages(study),
         Stage("windows: predict, explain", windows, _keys(study.test_years)),
         Stage("portfolios, scores, report", scores, (None,)),
         Stage("next month's signal", ("signal/next_month_signal",), (None,)),
         *_robustness_stages(study),
     ]
+
+
+def _training_stages(study: Study) -> list[Stage]:
+    """All windows side by side; but window after window for families that start warm."""
+    warm = [family for family in study.families if starts_warm(family, study.training)]
+    cold = [family for family in study.families if family not in warm]
+    windows = [Stage("windows: train", _models(cold), _keys(study.model_years))] if cold else []
+    if warm:
+        windows += [Stage(f"window {year}: train", _models(warm), (str(year),)) for year in study.model_years]
+    return windows
+
+
+def _models(families: Iterable[str]) -> tuple[str, ...]:
+    return tuple(f"models/{family}/{family}_models" for family in families)
 
 
 def _robustness_stages(study: Study) -> list[Stage]:

@@ -132,6 +132,11 @@ class FittedFamily:
         return cls(config, Window((a, b), (c, d), test_year), models)
 
 
+def starts_warm(family: str, training: Training) -> bool:
+    """Whether a study asks for it, and the family can begin with the weights of the window before."""
+    return training.warm_start and FAMILIES[family].warm
+
+
 def fit_family(
     config: ModelConfig,
     factor_numbers: Sequence[int],

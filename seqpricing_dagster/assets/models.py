@@ -1,12 +1,13 @@
 """Per family: one trained model per window, and its predictions of the test year."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import dagster as dg
 import polars as pl
 
 from seqpricing_core.models.configs import ModelConfig
-from seqpricing_core.models.family import FAMILIES, TITLES, FittedFamily, fit_family
+from seqpricing_core.models.family import FAMILIES, TITLES, FittedFamily, fit_family, starts_warm
 from seqpricing_core.panel.macro import MacroSeries
 from seqpricing_core.panel.managed_portfolios import ManagedPortfolios
 from seqpricing_core.panel.panel import Panel, Sample
@@ -55,6 +56,7 @@ def _family(config: ModelConfig, project: Project, years: Years) -> list[dg.Asse
             "panel": dg.AssetIn(["panel", "panel"], partition_mapping=years.estimation),
             "managed": dg.AssetIn(["panel", "managed_portfolios"], partition_mapping=years.estimation),
             **macro_in(years.estimation, study, family),
+            **_previous_in(years, study, family),
         },
         io_manager_key="fitted_family",
         code_version=code_version(
@@ -66,11 +68,12 @@ def _family(config: ModelConfig, project: Project, years: Years) -> list[dg.Asse
         ),
     )  # fmt: skip
     def models(
-        context: dg.AssetExecutionContext, panel: Panel, managed: ManagedPortfolios, **macro: pl.DataFrame
+        context: dg.AssetExecutionContext, panel: Panel, managed: ManagedPortfolios, **others: Any
     ) -> dg.MaterializeResult[Encoded]:
         window = window_for(study, int(context.partition_key))
-        samples = split_estimation(window, panel, managed, macro_series(macro))
-        fitted = fit_family(config, study.number_of_factors, samples, study.training)
+        previous: FittedFamily | None = others.pop("previous", None)
+        samples = split_estimation(window, panel, managed, macro_series(others))
+        fitted = fit_family(config, study.number_of_factors, samples, study.training, previous)
         return stored(fitted, **fitted_family_metadata(fitted))
 
     @dg.asset(
@@ -104,6 +107,14 @@ def macro_in(mapping: dg.TimeWindowPartitionMapping, study: Study, family: str) 
         if study.reads_macro(family)
         else {}
     )
+
+
+def _previous_in(years: Years, study: Study, family: str) -> dict[str, dg.AssetIn]:
+    """The fit of the window before as an input of families that start warm, in studies that ask for it."""
+    if not starts_warm(family, study.training):
+        return {}
+    key = ["models", family, f"{family}_models"]
+    return {"previous": dg.AssetIn(key, partition_mapping=years.window_before)}
 
 
 def macro_series(inputs: Mapping[str, pl.DataFrame]) -> MacroSeries | None:

@@ -61,9 +61,10 @@ def test_every_check_passed(project, benchmark_instance):
 def test_records_of_a_forecaster(project, benchmark_instance):
     """Predictive R2 at K = 0, no total R2; the forest that won; a dash in the table of scores."""
 
-    def metadata(*key):
-        event = benchmark_instance.get_latest_materialization_event(dg.AssetKey(key))
-        return event.asset_materialization.metadata
+    def metadata(*key, partition="2004"):
+        chosen = dg.AssetRecordsFilter(dg.AssetKey(key), asset_partitions=partition and [partition])
+        (record,) = benchmark_instance.fetch_materializations(chosen, limit=1).records
+        return record.asset_materialization.metadata
 
     predictions = metadata("predictions", "rf_forecast", "rf_forecast_predictions")
     assert isinstance(predictions["predictive_r2_k0"].value, float)
@@ -71,8 +72,8 @@ def test_records_of_a_forecaster(project, benchmark_instance):
     assert {"total_r2_k1", "total_r2_k2"} <= set(metadata("predictions", "rf", "rf_predictions"))
     models = metadata("models", "rf_forecast", "rf_forecast_models")
     assert models["training_record"].value["K=0"][0]["winner"] == {"depth": 3, "features": 20}
-    assert models["last_month_seen"].value == "2004-12"  # the newest window, the signal's
-    scores = metadata("evaluation", "performance")["scores"].value
+    assert models["last_month_seen"].value == "2003-12"
+    scores = metadata("evaluation", "performance", partition=None)["scores"].value
     assert "| OLS-3 forecast | – | – | " in scores
     assert "None" not in scores
     report = project.report_file.read_text(encoding="utf-8")
