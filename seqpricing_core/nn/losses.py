@@ -18,6 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seqpricing_core.nn.residuals import split_layer, where_active
+
 Month = tuple[Tensor, Tensor]
 """[z 1] (N, P+1) and r (N,) in percent."""
 
@@ -91,39 +93,38 @@ class _OneLayerLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, stocks: Pass, groups: int, *tensors: Tensor) -> tuple[Tensor, ...]:
         weights, v, c = (tensors[place : place + groups] for place in range(0, 3 * groups, groups))
-        shapes = [weight.shape[:2] for weight in weights]
         flat = torch.cat([weight.flatten(0, 1) for weight in weights])
+        v_rows = torch.cat([one.mT.flatten(0, 1) for one in v]).mT.contiguous()
+        c_members = torch.cat(list(c)).mT.contiguous()
+        widths = [weight.shape[1] for weight in weights for _ in weight]
         wanted = any(ctx.needs_input_grad)
-        losses = [one.new_zeros(len(one), dtype=torch.float64) for one in c]
+        losses = flat.new_zeros(len(widths), dtype=torch.float64)
         products = flat.new_zeros(len(stocks.months) if wanted else 0, *flat.shape)
-        d_c = [torch.zeros_like(one) for one in c]
-        precision = stocks.months[0][0].dtype
-        w, v_low = flat.to(precision), [one.to(precision) for one in v]
+        d_c = torch.zeros_like(c_members)
+        w = flat.to(stocks.months[0][0].dtype)
         # One piece of memory for all blocks: fresh pages for each would cost as much as the arithmetic.
         memory = w.new_empty(len(flat) * stocks.columns(len(flat)))
         for month, z, r in stocks.blocks(len(flat)):
             layer = memory[: len(flat) * len(r)].view(len(flat), len(r))
-            torch.mm(w, z.mT, out=layer).relu_()
-            for group, active in enumerate(_by_group(layer, shapes)):
-                fitted = torch.bmm(v_low[group][:, month, None], active)
-                residual = (r - c[group][:, month, None, None]).sub_(fitted)
-                losses[group] += residual.square().sum((1, 2), dtype=torch.float64)
-                if wanted:
-                    _where_active(residual, active)
-                    d_c[group][:, month] += residual.sum((1, 2))
+            torch.mm(w, z.mT, out=layer)
+            residuals = split_layer(layer, r, v_rows[month], c_members[month], widths, flows=wanted)
+            losses += residuals.squares
             if wanted:
                 products[month, :, :-1] += torch.mm(layer, z[:, :-1])
-                products[month, :, -1] += layer.sum(1)
+                products[month, :, -1] += residuals.flow
+                d_c[month] += residuals.sums
+        members = [len(one) for one in c]
         if wanted:
             products *= -2
             d_v = torch.einsum("brp,rp->rb", products, flat)
-            d_weight = torch.einsum("brp,rb->rp", products, torch.cat([one.mT.flatten(0, 1) for one in v]))
+            d_weight = torch.einsum("brp,br->rp", products, v_rows)
+            shapes = [weight.shape[:2] for weight in weights]
             ctx.save_for_backward(
                 *_by_group(d_weight, shapes),
                 *(one.mT for one in _by_group(d_v, shapes)),
-                *(-2 * one for one in d_c),
+                *torch.split(-2 * d_c.mT, members),
             )
-        return tuple(loss.to(flat.dtype) for loss in losses)
+        return torch.split(losses.to(flat.dtype), members)
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
@@ -202,19 +203,12 @@ def _backward(
 ) -> None:
     """Add what a block contributes to the gradients of the weights; uses up ``layers``."""
     for depth in range(len(weights) - 1, 0, -1):
-        d_last = _where_active(d_last, layers[depth])
+        d_last = where_active(d_last, layers[depth])
         d_weights[depth][..., :-1].baddbmm_(d_last, layers[depth - 1].mT)
         d_weights[depth][..., -1] += d_last.sum(2)
         d_last = torch.bmm(weights[depth][..., :-1].mT, d_last)
-    d_last = _where_active(d_last, layers[0])
+    d_last = where_active(d_last, layers[0])
     d_weights[0].view(-1, z.shape[1]).addmm_(d_last.view(-1, len(z)), z)
-
-
-def _where_active(gradient: Tensor, layer: Tensor) -> Tensor:
-    """``gradient`` where the layer (after its ReLU) is positive, else 0; in the memory of ``layer``."""
-    gradient = gradient.to(layer.dtype).expand_as(layer)
-    masked: Tensor = torch.ops.aten.threshold_backward.grad_input(gradient, layer, 0, grad_input=layer)
-    return masked
 
 
 def _by_group(rows: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:

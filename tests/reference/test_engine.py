@@ -25,6 +25,7 @@ from seqpricing_core.nn.losses import (
     squared_residuals_of_groups,
 )
 from seqpricing_core.nn.months import TrainingMonths
+from seqpricing_core.nn.residuals import _by_torch, split_layer
 from seqpricing_core.nn.stack import fill, initial_state, member_state, select
 from seqpricing_core.study import Training
 from seqpricing_core.training.engine import Member, train_members
@@ -296,3 +297,34 @@ class TestWholeFits:
             fitted = fit_family(SeqLAT(lookback=3), [1, 2], arrays.samples, training)
             losses.append([min(m.record["validation_loss"]) for ms in fitted.models.values() for m in ms])
         np.testing.assert_allclose(*losses, rtol=1e-3)
+
+
+class TestCompiledPass:
+    """The compiled pass against torch operations, for what a block may hold."""
+
+    WIDTHS = (3, 3, 1, 8)
+
+    @pytest.mark.parametrize("precision", [torch.float64, torch.float32, torch.bfloat16])
+    @pytest.mark.parametrize("stocks", [1, 255, 256, 700])
+    def test_equals_torch(self, precision, stocks):
+        torch.manual_seed(stocks)
+        sums = torch.float64 if precision == torch.float64 else torch.float32
+        rows = sum(self.WIDTHS)
+        layer = torch.randn(rows, stocks, dtype=sums).to(precision)
+        layer[2, 0] = 0.0
+        # Weights and residuals that bfloat16 holds exactly, so that only its rounding of e is compared.
+        v = torch.randn(rows).bfloat16().to(sums)
+        r, c = torch.randn(stocks, dtype=sums), torch.randn(len(self.WIDTHS), dtype=sums)
+        theirs_layer = layer.to(sums, copy=True)
+        theirs = _by_torch(theirs_layer, r, v, c, self.WIDTHS, flows=True)
+        ours = split_layer(layer, r, v, c, self.WIDTHS, flows=True)
+        assert torch.allclose(layer.to(sums), theirs_layer.to(precision).to(sums), rtol=2e-2, atol=1e-5)
+        for name in ("squares", "sums", "flow"):
+            assert torch.allclose(getattr(ours, name), getattr(theirs, name), rtol=1e-4, atol=1e-4), name
+
+    def test_what_diverged_stays_visible(self):
+        layer = torch.randn(sum(self.WIDTHS), 300)
+        layer[4, 17] = math.nan
+        v, r, c = torch.ones(len(layer)), torch.zeros(300), torch.zeros(len(self.WIDTHS))
+        squares = split_layer(layer, r, v, c, self.WIDTHS, flows=True).squares
+        assert squares.isnan().tolist() == [False, True, False, False]

@@ -1,0 +1,161 @@
+"""What stands between the two matrix products of a loss: ReLU, residuals, and where they flow back.
+
+A = W z is the first layer of all members for a block of stocks. Out of it come each member's residuals
+e = r - c - v' relu(A) and, in the memory of A, what the second product needs: D = 1(A > 0) e. torch would
+pass over A five times; the compiled pass below reads and writes it once, a few stocks of one member at
+a time, so that they stay in the first cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, TypeAlias
+
+import numba
+import numpy as np
+import torch
+from numba.extending import overload
+from torch import Tensor
+
+Values: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+TILE = 256
+"""Stocks worked on at once: 64 hidden units of them fill 32 KiB in bfloat16."""
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """What a block adds to the loss and its gradients."""
+
+    squares: Tensor
+    """(M,) float64, sum of e^2"""
+    sums: Tensor
+    """(M,) sum of e"""
+    flow: Tensor
+    """(rows of A,) sum of D; zero where nothing flows back"""
+
+
+def split_layer(
+    layer: Tensor, r: Tensor, v: Tensor, c: Tensor, widths: Sequence[int], *, flows: bool
+) -> Residuals:
+    """Residuals of a block; if something ``flows`` back, D replaces ``layer``.
+
+    Parameters
+    ----------
+    layer
+        (rows, N) A before its ReLU, float or bfloat16; the members' rows one after another. It is used up.
+    r, v, c
+        (N,), (rows,) and (M,) in the precision of sums.
+    widths
+        Rows of each member.
+    """
+    if layer.device.type == "cpu":
+        return _compiled(layer, r, v, c, widths, flows=flows)
+    return _by_torch(layer, r, v, c, widths, flows=flows)
+
+
+def _compiled(
+    layer: Tensor, r: Tensor, v: Tensor, c: Tensor, widths: Sequence[int], *, flows: bool
+) -> Residuals:
+    stored = layer.view(torch.uint16) if layer.dtype == torch.bfloat16 else layer
+    sums = Residuals(c.new_zeros(len(c), dtype=torch.float64), torch.zeros_like(c), torch.zeros_like(v))
+    first = np.concatenate([[0], np.cumsum(widths)])
+    arrays = [each.numpy() for each in (stored, r, v, c, sums.squares, sums.sums, sums.flow)]
+    _pass_over(first, flows, *arrays)
+    return sums
+
+
+def _widened(x: Any) -> Any:
+    """The number that the bits of a bfloat16 stand for; other numbers are themselves."""
+    return x
+
+
+def _narrowed(x: Any, like: Any) -> Any:  # noqa: ARG001
+    """``x`` as stored beside ``like``; to bfloat16 rounded to nearest, ties to even."""
+    return x
+
+
+@overload(_widened)
+def _of_stored(x: Any) -> Any:
+    def bits(x: Any) -> Any:
+        return np.uint32(np.uint32(x) << np.uint32(16)).view(np.float32)
+
+    return bits if x == numba.types.uint16 else _widened
+
+
+@overload(_narrowed)
+def _as_stored(x: Any, like: Any) -> Any:  # noqa: ARG001
+    def bits(x: Any, like: Any) -> Any:  # noqa: ARG001
+        long = np.float32(x).view(np.uint32)
+        even = np.uint32(0x7FFF) + ((long >> np.uint32(16)) & np.uint32(1))
+        return np.uint16((long + even) >> np.uint32(16))
+
+    return bits if like == numba.types.uint16 else _narrowed
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})  # NaN stays NaN: diverging is noticed
+def _pass_over(
+    first: Values, flows: bool, layer: Values, r: Values, v: Values, c: Values,  # noqa: FBT001
+    squares: Values, sums: Values, flow: Values,
+) -> None:  # fmt: skip
+    """Add to the three sums; the rows of member m begin at ``first[m]``."""
+    fitted = np.empty(TILE, v.dtype)
+    low = np.empty(TILE, layer.dtype)
+    nothing, off = v.dtype.type(0), layer.dtype.type(0)
+    for start in range(0, len(r), TILE):
+        width = min(TILE, len(r) - start)
+        for member in range(len(c)):
+            units = range(first[member], first[member + 1])
+            fitted[:] = 0
+            for unit in units:
+                row, weight = layer[unit, start : start + width], v[unit]
+                for stock in range(width):
+                    a = _widened(row[stock])
+                    fitted[stock] += weight * (nothing if a <= 0 else a)
+            square, total = 0.0, nothing
+            for stock in range(width):
+                residual = r[start + stock] - c[member] - fitted[stock]
+                square += residual * residual
+                total += residual
+                fitted[stock] = residual
+                low[stock] = _narrowed(residual, off)
+            squares[member] += square
+            sums[member] += total
+            if not flows:
+                continue
+            for unit in units:
+                row, flowing = layer[unit, start : start + width], nothing
+                for stock in range(width):
+                    dead = _widened(row[stock]) <= 0
+                    row[stock] = off if dead else low[stock]
+                    flowing += nothing if dead else fitted[stock]
+                flow[unit] += flowing
+
+
+def _by_torch(
+    layer: Tensor, r: Tensor, v: Tensor, c: Tensor, widths: Sequence[int], *, flows: bool
+) -> Residuals:
+    layer.relu_()
+    squares, sums = c.new_zeros(len(c), dtype=torch.float64), torch.zeros_like(c)
+    weight = v.to(layer.dtype)
+    start = member = 0
+    for width, alike in ((width, len(list(run))) for width, run in groupby(widths)):
+        seats, rows = slice(member, member + alike), slice(start, start + alike * width)
+        active = layer[rows].view(alike, width, -1)
+        fitted = torch.bmm(weight[rows].view(alike, 1, width), active)
+        residual = (r - c[seats, None, None]).sub_(fitted)
+        squares[seats] = residual.square().sum((1, 2), dtype=torch.float64)
+        if flows:
+            sums[seats] = residual.sum((1, 2))
+            where_active(residual, active)
+        start, member = rows.stop, seats.stop
+    return Residuals(squares, sums, layer.sum(1, dtype=v.dtype) if flows else torch.zeros_like(v))
+
+
+def where_active(gradient: Tensor, layer: Tensor) -> Tensor:
+    """``gradient`` where the layer (after its ReLU) is positive, else 0; in the memory of ``layer``."""
+    gradient = gradient.to(layer.dtype).expand_as(layer)
+    masked: Tensor = torch.ops.aten.threshold_backward.grad_input(gradient, layer, 0, grad_input=layer)
+    return masked
