@@ -34,6 +34,9 @@ class SimulatedSource(Config):
     """``complete``: with all that makes vendors' files difficult; see `sources.simulated`."""
     daily: bool = False
     """Also write days; of a ``complete`` market only."""
+    filing: Literal["reported", "lagged"] = "reported"
+    """``lagged``: statements of a ``complete`` market carry no filing date, and count as public four (a year: six)
+    months after the period, as from Compustat; none is restated."""
 
     @model_validator(mode="after")
     def _days_need_a_calendar(self) -> Self:

@@ -18,17 +18,19 @@ MONEY_UNIT: Final = 1e6 / 1024
 """USD; a multiple of it is exact in dollars and in millions of dollars."""
 
 CUMULATIVE_ITEMS: Final = (
-    "operating_cash_flow", "capital_expenditures", "dividends", "share_repurchases", "share_issuance",
+    "operating_cash_flow", "capital_expenditures", "share_repurchases", "share_issuance",
 )  # fmt: skip
 """Of the cash flow statement: quarterly reports give them from the start of the fiscal year on."""
-ANNUAL_ONLY: Final = ("convertible_debt", "employees")
+ANNUAL_ONLY: Final = ("convertible_debt", "employees", "dividends", "current_income_taxes")
 """Items that quarterly reports of the complete market lack, as Compustat's do."""
 ALWAYS_REPORTED: Final = ("assets", "book_equity", "earnings")
 MISSING: Final = 0.02
 """Share of the other items that are not reported."""
+LAG: Final = {3: "4mo", 12: "6mo"}
+"""From the end of a period to the day from which it counts as public, where no filing date is known."""
 RESTATED: Final = 0.03
 """Share of quarters that are restated 200 to 500 days after the quarter."""
-REPORT_FACTS: Final = ("restated", "fiscal_year_end", "fiscal_quarter", "splits")
+REPORT_FACTS: Final = ("restated", "filed", "fiscal_year_end", "fiscal_quarter", "splits", "company_id")
 
 
 def closes_quarter(month: np.datetime64) -> bool:
@@ -216,9 +218,13 @@ def _as_is(amount: Floats) -> Floats:
 
 
 class Reports:
-    """Closed quarters as rows of statements: what is missing, years to date, whole years, restatements."""
+    """Closed quarters as rows of statements: what is missing, years to date, whole years, restatements.
 
-    def __init__(self, seed: int, slots: int) -> None:
+    ``lagged`` statements carry no filing date but count as public from `LAG` on, and none is restated.
+    """
+
+    def __init__(self, seed: int, slots: int, *, lagged: bool) -> None:
+        self.lagged = lagged
         self.random = np.random.default_rng([seed, 2])
         self.year_to_date = {item: np.zeros(slots) for item in FLOW_ITEMS}
         self.quarters_of_year = np.zeros(slots, dtype=np.int64)
@@ -257,6 +263,7 @@ class Reports:
             "fiscal_year_end": listings.fiscal_year_end.copy(),
             "fiscal_quarter": fiscal_quarter,
             "splits": firms.splits.copy(),
+            "company_id": listings.company_id.copy(),
             **{f"year_to_date_{item}": self.year_to_date[item].copy() for item in CUMULATIVE_ITEMS},
         }
         quarter = self._quarterly(identity, closed.items, unknown=first_report & (fiscal_quarter > 1))
@@ -304,7 +311,7 @@ class Reports:
             else:
                 absent = self._gaps(item, len(unknown))
             values[item] = np.where(absent, np.nan, items[item])
-        return _report(identity, values, 3, silent=self.no_cash_flows)
+        return self._report(identity, values, 3)
 
     def _annual(self, identity: dict[str, Any], items: dict[str, Floats]) -> pl.DataFrame:
         year = {item: items[item] for item in BALANCE_ITEMS} | self.year_to_date
@@ -314,7 +321,27 @@ class Reports:
             )
             for item, value in year.items()
         }
-        return _report(identity, values, 12, silent=self.no_cash_flows)
+        # Current taxes are a part of all taxes, and as unknown as they.
+        unknown_taxes = np.isnan(values["income_taxes"])
+        values["current_income_taxes"] = np.where(unknown_taxes, np.nan, year["current_income_taxes"])
+        return self._report(identity, values, 12)
+
+    def _report(self, identity: dict[str, Any], values: dict[str, Floats], months: int) -> pl.DataFrame:
+        silent = pl.Series(self.no_cash_flows)
+        rows = pl.DataFrame(identity).with_columns(
+            *(pl.Series(item, values[item]).fill_nan(None) for item in (*BALANCE_ITEMS, *FLOW_ITEMS)),
+            pl.lit(months, dtype=pl.Int32).alias("period_months"),
+            pl.lit(value=False).alias("restated"),
+            pl.col("available_from").alias("filed"),
+            *(
+                pl.when(~silent).then(pl.col(name)).alias(name)
+                for name in (f"year_to_date_{item}" for item in CUMULATIVE_ITEMS)
+            ),
+        )
+        if self.lagged:
+            lag = pl.col("period_end").dt.offset_by(LAG[months]).dt.month_end()
+            rows = rows.with_columns(available_from=lag)
+        return rows
 
     def _gaps(self, item: str, count: int) -> Any:
         missing = self.random.random(count) < MISSING
@@ -322,7 +349,7 @@ class Reports:
 
     def _note_restatements(self, quarter: pl.DataFrame, first_class: Any) -> None:
         """Revenue was booked too early: revenue, income before tax and after it, and receivables fall."""
-        chosen = first_class & (self.random.random(len(first_class)) < RESTATED)
+        chosen = first_class & (self.random.random(len(first_class)) < RESTATED) & (not self.lagged)
         lag = pl.Series(self.random.integers(200, 501, int(chosen.sum())))
         share = pl.Series(0.01 + 0.09 * self.random.random(int(chosen.sum())))
         rows = (
@@ -341,16 +368,6 @@ class Reports:
             pl.lit(value=True).alias("restated"),
         )
         self._to_restate.append(restated.drop("lag", "share"))
-
-
-def _report(identity: dict[str, Any], values: dict[str, Floats], months: int, silent: Any) -> pl.DataFrame:
-    cumulative = [f"year_to_date_{item}" for item in CUMULATIVE_ITEMS]
-    return pl.DataFrame(identity).with_columns(
-        *(pl.Series(item, values[item]).fill_nan(None) for item in (*BALANCE_ITEMS, *FLOW_ITEMS)),
-        pl.lit(months, dtype=pl.Int32).alias("period_months"),
-        pl.lit(value=False).alias("restated"),
-        *(pl.when(~pl.Series(silent)).then(pl.col(name)).alias(name) for name in cumulative),
-    )
 
 
 def _falls_in(month: np.datetime64) -> pl.Expr:

@@ -113,7 +113,7 @@ class Listings:
         """Calendar month."""
         self.primary = np.full(slots, -1, dtype=np.int64)
         """Slot of the first class of the same firm; -1 for a first class."""
-        self._ticker = [""] * slots
+        self.tickers = [""] * slots
         self._since = np.full(slots, first_month)
         self._asset = np.zeros(slots, dtype=np.int64)
         self._free: list[str] = []
@@ -148,7 +148,7 @@ class Listings:
             self.fiscal_year_end[slots] = draw.choice([3, 6, 9, 12], count, p=[0.1, 0.1, 0.1, 0.7])
             self._pair(slots)
         for slot in slots:
-            self._ticker[slot] = self._new_ticker()
+            self.tickers[slot] = self._new_ticker()
 
     def _pair(self, slots: Ints) -> None:
         """One new stock in twenty-five is the second class of a firm that is listed with one."""
@@ -166,7 +166,7 @@ class Listings:
         """These stocks traded for the last time in ``month``."""
         for slot in slots:
             self._close_spell(slot, month)
-            self._free.append(self._ticker[slot])
+            self._free.append(self.tickers[slot])
 
     def change_names(self, keep: Ints, month: np.datetime64) -> None:
         """A few of the stocks ``keep`` get another ticker, exchange or industry after ``month``."""
@@ -177,19 +177,18 @@ class Listings:
             self._since[slot] = month + 1
             kind = self.random.choice(["ticker", "exchange", "industry"])
             if kind == "ticker":
-                self._free.append(self._ticker[slot])
-                self._ticker[slot] = self._new_ticker()
+                self._free.append(self.tickers[slot])
+                self.tickers[slot] = self._new_ticker()
             elif kind == "exchange":
-                self.exchange = self.exchange.copy()  # the tables written so far share the old one
                 self.exchange[slot] = self.random.choice([1, 3])
             else:
-                self.sic = self.sic.copy()
                 self.sic[slot] = self.random.choice(INDUSTRIES)
 
     def names(self, last_month: np.datetime64) -> pl.DataFrame:
         """Every name a stock has had: a row per stock and spell, days inclusive."""
-        running = [self._spell(slot, last_month) for slot in range(len(self._ticker))]
-        return pl.DataFrame([*self._spells, *running]).sort("asset_id", "first_day")
+        running = [self._spell(slot, last_month) for slot in range(len(self.tickers))]
+        rows = pl.DataFrame([*self._spells, *running]).sort("asset_id", "first_day")
+        return rows.filter(pl.col("first_day") <= pl.col("last_day"))  # some enter the month after
 
     def _close_spell(self, slot: int, month: np.datetime64) -> None:
         self._spells.append(self._spell(slot, month))
@@ -199,7 +198,7 @@ class Listings:
             "asset_id": int(self._asset[slot]),
             "first_day": self._since[slot].astype("datetime64[D]").astype(object),
             "last_day": month_ends(np.array([month]))[0],
-            "ticker": self._ticker[slot],
+            "ticker": self.tickers[slot],
             "company": f"SIMULATED {self.company_id[slot]} INC",
             "share_class": "B" if self.second[slot] else "A",
             "company_id": int(self.company_id[slot]),

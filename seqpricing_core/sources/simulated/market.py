@@ -13,7 +13,7 @@ from seqpricing_core.months import month_ends
 from seqpricing_core.sources.simulated.accounting import KnownQuarters, Reports, close_quarter, closes_quarter
 from seqpricing_core.sources.simulated.daily_factors import daily_factors
 from seqpricing_core.sources.simulated.delisting import Delistings
-from seqpricing_core.sources.simulated.firms import COMMON_SHARE_CODES, EXCHANGE_NAMES, PRICE_TICK, Listings, new_firms
+from seqpricing_core.sources.simulated.firms import COMMON_SHARE_CODES, EXCHANGE_NAMES, Listings, new_firms
 from seqpricing_core.sources.simulated.trading import (
     TradedMonth,
     market_days,
@@ -98,7 +98,7 @@ class SimulatedMarket:
         self.delistings = Delistings(source.seed)
         self.books = np.random.default_rng([source.seed, 4])
         self.others = np.random.default_rng([source.seed, 5])
-        self.reports = Reports(source.seed, self.slots)
+        self.reports = Reports(source.seed, self.slots, lagged=source.filing == "lagged")
         # Look-backs of the drivers, newest last; NaN where the firm did not exist.
         self.log_returns = np.full((self.slots, 12), np.nan)
         self.turnovers = np.full((self.slots, 3), np.nan)
@@ -277,7 +277,7 @@ class SimulatedMarket:
             "ret": np.where(unpriced, np.nan, left.ret),
             "market_equity": equity,
             "price": firms.price,
-            "high": traded.prices.max(axis=1),
+            "high": traded.highs.max(axis=1),
             "dollar_volume": turned,
             "trading_days": np.full(self.slots, days, dtype=np.int32),
             "zero_volume_days": traded.quiet_days.astype(np.int32),
@@ -294,11 +294,12 @@ class SimulatedMarket:
             "ret_before_delisting": np.where(unpriced, np.nan, left.ret_before),
             "ret_without_dividends": np.where(unpriced, np.nan, firms.price / price_before - 1),
             "delisting_return": left.delisting_return,
-            "low": traded.prices.min(axis=1),
             "volume": traded.volume.sum(axis=1),
             "half_spread": traded.half_spread,
             "quiet_close": traded.volume[:, -1] == 0,
-            "second_class": listings.second,
+            "exchange_code": listings.exchange.copy(),
+            "share_code": listings.share_code.copy(),
+            "ticker": listings.tickers,
         }).with_columns(
             pl.col("ret", "ret_before_delisting", "ret_without_dividends", "delisting_return", "volume",
                    "half_spread").fill_nan(None),
@@ -308,23 +309,19 @@ class SimulatedMarket:
     def _stock_days(self, traded: TradedMonth) -> pl.DataFrame:
         firms, count = self.firms, len(traded.days)
         half = (traded.half_spread * firms.splits)[:, None]
-        quiet = traded.volume == 0
 
         def by_day(values: Any) -> Floats:
             """Day after day, as the files are sorted."""
             column: Floats = np.broadcast_to(values, traded.prices.shape).T.ravel()
             return column
 
-        reach = np.nan_to_num(0.3 * np.abs(traded.returns)) * traded.prices
-        unit = (firms.splits * PRICE_TICK)[:, None]
-        away = np.where(quiet, half, np.rint(reach / unit) * unit)
         return pl.DataFrame({
             "asset_id": np.tile(firms.asset_id, count),
             "day": pl.Series(np.repeat(traded.days, self.slots)).cast(pl.Date),
             "ret": by_day(traded.returns),
             "price": by_day(traded.prices),
-            "high": by_day(traded.prices + away),
-            "low": by_day(np.maximum(traded.prices - away, np.minimum(traded.prices, unit))),
+            "high": by_day(traded.highs),
+            "low": by_day(traded.lows),
             "volume": by_day(traded.volume),
             "dollar_volume": by_day(traded.prices * traded.volume),
             "shares": by_day(firms.shares[:, None]),

@@ -29,6 +29,9 @@ class TradedMonth:
     returns: Floats
     """Total returns; NaN on the first day of a stock that has no price before it."""
     prices: Floats
+    """Closes; of a quiet day the middle of the quotes."""
+    highs: Floats
+    lows: Floats
     volume: Floats
     """Shares."""
     half_spread: Floats
@@ -74,8 +77,9 @@ def trade_plainly(firms: Firms, ret: Floats, random: np.random.Generator) -> Tra
     quiet = random.binomial(DAYS, np.exp(-60 * firms.turnover))
     nothing = np.full((slots, DAYS), np.nan)
     return TradedMonth(
-        np.empty(0, dtype="datetime64[D]"), np.expm1(path), prices, nothing, nothing[:, 0], turnover, quiet
-    )
+        np.empty(0, dtype="datetime64[D]"), np.expm1(path), prices, prices, prices, nothing, nothing[:, 0],
+        turnover, quiet,
+    )  # fmt: skip
 
 
 def market_days(market: float, count: int, random: np.random.Generator) -> Floats:
@@ -125,9 +129,12 @@ def trade_completely(
     half = np.minimum(np.maximum(np.rint(spread / 2 / PRICE_TICK), 1.0), np.rint(price / PRICE_TICK) / 2)
     dollars = (prices * volume).sum(axis=1)
     turnover = dollars / (prices[:, -1] * firms.shares)
-    return TradedMonth(
-        days, returns, prices, volume, np.floor(half) * PRICE_TICK, turnover, quiet
-    )
+    half_spread = np.floor(half) * PRICE_TICK
+    tick = (PRICE_TICK * firms.splits)[:, None]
+    reach = np.rint(0.3 * np.nan_to_num(np.abs(returns)) * prices / tick) * tick
+    reach = np.where(volume == 0, (half_spread * firms.splits)[:, None], reach)
+    lows = np.maximum(prices - reach, np.minimum(prices, tick))
+    return TradedMonth(days, returns, prices, prices + reach, lows, volume, half_spread, turnover, quiet)
 
 
 def _volume(firms: Firms, shape: tuple[int, int], random: np.random.Generator) -> tuple[Floats, Any]:
