@@ -102,6 +102,7 @@ def close_quarter(
     """
     slots, draw = len(firms.asset_id), random.standard_normal
     money = _whole if exact else _as_is
+    firms.book = money(firms.book)  # of a firm that is new as well
     firms.profitability += -0.15 * (firms.profitability - 0.03) + 0.012 * draw(slots)
     earnings = money(firms.profitability * firms.book)
     growth = 0.015 + 0.3 * (firms.profitability - 0.03) + 0.03 * draw(slots)
