@@ -82,7 +82,12 @@ class ClosedQuarter:
 
 
 def close_quarter(
-    firms: Firms, month: np.datetime64, random: np.random.Generator, books: np.random.Generator, *, exact: bool
+    firms: Firms,
+    month: np.datetime64,
+    random: np.random.Generator,
+    books: np.random.Generator,
+    *,
+    exact: bool,
 ) -> ClosedQuarter:
     """Earnings, growth and issuance of the quarter; the statement is filed 20 to 75 days later.
 
@@ -242,7 +247,9 @@ class Reports:
         for total in self.year_to_date.values():
             total[slots] = 0.0
 
-    def rows(self, closed: ClosedQuarter, firms: Firms, listings: Listings, month: np.datetime64) -> pl.DataFrame:
+    def rows(
+        self, closed: ClosedQuarter, firms: Firms, listings: Listings, month: np.datetime64
+    ) -> pl.DataFrame:
         """Quarterly and annual reports of the period that ends with ``month``.
 
         Columns of `seqpricing_core.tables.STATEMENTS`, then `REPORT_FACTS`, then ``year_to_date_...`` of
@@ -283,7 +290,7 @@ class Reports:
             "available_from": pl.Series(closed.filed).cast(pl.Date),
             "period_months": pl.repeat(3, len(firms.asset_id), dtype=pl.Int32, eager=True),
         }
-        return pl.DataFrame(identity | closed.items).with_columns(pl.col(*closed.items).fill_nan(None))
+        return pl.DataFrame(identity | closed.items, nan_to_null=True)
 
     def restatements(self, month: np.datetime64, alive: Ints) -> pl.DataFrame | None:
         """Quarters reported again in ``month``, by firms that still exist."""
@@ -318,7 +325,9 @@ class Reports:
         year = {item: items[item] for item in BALANCE_ITEMS} | self.year_to_date
         values = {
             item: np.where(
-                self.no_cash_flows if item in CUMULATIVE_ITEMS else self._gaps(item, len(value)), np.nan, value
+                self.no_cash_flows if item in CUMULATIVE_ITEMS else self._gaps(item, len(value)),
+                np.nan,
+                value,
             )
             for item, value in year.items()
         }
@@ -329,8 +338,8 @@ class Reports:
 
     def _report(self, identity: dict[str, Any], values: dict[str, Floats], months: int) -> pl.DataFrame:
         silent = pl.Series(self.no_cash_flows)
-        rows = pl.DataFrame(identity).with_columns(
-            *(pl.Series(item, values[item]).fill_nan(None) for item in (*BALANCE_ITEMS, *FLOW_ITEMS)),
+        items = {item: values[item] for item in (*BALANCE_ITEMS, *FLOW_ITEMS)}
+        rows = pl.DataFrame(identity | items, nan_to_null=True).with_columns(
             pl.lit(months, dtype=pl.Int32).alias("period_months"),
             pl.lit(value=False).alias("restated"),
             pl.col("available_from").alias("filed"),

@@ -45,7 +45,7 @@ def daily_factors(
         "market_excess": np.expm1(market),
         "size": small_minus_big,
         "value": high_minus_low,
-    }).with_columns(pl.col("size", "value").fill_nan(None))  # fmt: skip
+    }, nan_to_null=True)  # fmt: skip
 
 
 def _portfolio(returns: Floats, equity: Floats, held: Floats) -> Floats:

@@ -9,7 +9,6 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from seqpricing_core.months import month_ends
 from seqpricing_core.sources.simulated.accounting import KnownQuarters, Reports, close_quarter, closes_quarter
 from seqpricing_core.sources.simulated.daily_factors import daily_factors
 from seqpricing_core.sources.simulated.delisting import Delistings
@@ -135,7 +134,9 @@ class SimulatedMarket:
         written = month >= self.first_written
         rows = MarketMonth(
             month,
-            _stack(statements, self.reports.restatements(month, self.firms.asset_id) if self.complete else None),
+            _stack(
+                statements, self.reports.restatements(month, self.firms.asset_id) if self.complete else None
+            ),
             *(
                 (
                     self._stock_months(month, traded, price_before, unpriced),
@@ -270,7 +271,6 @@ class SimulatedMarket:
         equity = firms.price * firms.shares
         days = traded.prices.shape[1]
         turned = traded.dollar_volume if self.complete else traded.turnover * equity
-        code = left.code
         return pl.DataFrame({
             "asset_id": firms.asset_id,
             "month": _dates(month, self.slots),
@@ -285,11 +285,11 @@ class SimulatedMarket:
             "maximum_daily_return": traded.maximum,
             "shares": firms.shares,
             "unadjusted_price": firms.price / firms.splits,
-            "exchange": pl.Series(listings.exchange).replace_strict(EXCHANGE_NAMES, return_dtype=pl.String),
+            "exchange": [EXCHANGE_NAMES[code] for code in listings.exchange.tolist()],
             "common_share": np.isin(listings.share_code, COMMON_SHARE_CODES),
             "sic": listings.sic.copy(),
             "company_id": listings.company_id.copy(),
-            "delisting_code": pl.Series(code, dtype=pl.Int32),
+            "delisting_code": pl.Series([code or None for code in left.code.tolist()], dtype=pl.Int32),
             "splits": firms.splits,
             "ret_before_delisting": np.where(unpriced, np.nan, left.ret_before),
             "ret_without_dividends": np.where(unpriced, np.nan, firms.price / price_before - 1),
@@ -300,11 +300,7 @@ class SimulatedMarket:
             "exchange_code": listings.exchange.copy(),
             "share_code": listings.share_code.copy(),
             "ticker": listings.tickers,
-        }).with_columns(
-            pl.col("ret", "ret_before_delisting", "ret_without_dividends", "delisting_return", "volume",
-                   "half_spread").fill_nan(None),
-            pl.when(pl.col("delisting_code") > 0).then(pl.col("delisting_code")).alias("delisting_code"),
-        )  # fmt: skip
+        }, nan_to_null=True)  # fmt: skip
 
     def _stock_days(self, traded: TradedMonth) -> pl.DataFrame:
         firms, count = self.firms, len(traded.days)
@@ -328,7 +324,7 @@ class SimulatedMarket:
             "bid": by_day(traded.prices - half),
             "ask": by_day(traded.prices + half),
             "splits": by_day(firms.splits[:, None]),
-        }).with_columns(pl.col("ret").fill_nan(None))  # fmt: skip
+        }, nan_to_null=True)  # fmt: skip
 
     def _truth(self, month: np.datetime64, prospect: _Prospect) -> pl.DataFrame:
         beta, factors = prospect.beta, prospect.factors
@@ -357,4 +353,4 @@ def _stack(*parts: pl.DataFrame | None) -> pl.DataFrame | None:
 
 
 def _dates(month: np.datetime64, count: int) -> pl.Series:
-    return pl.repeat(month_ends(np.array([month]))[0], count, dtype=pl.Date, eager=True)
+    return pl.Series(np.full(count, (month + 1).astype("datetime64[D]") - 1))

@@ -27,7 +27,7 @@ LINEAR: Final = np.array(
 
 PATH_MONTHS: Final = 13
 """Months of ranks that loadings of the design "path" read: the last one, and a year before it."""
-PATH_SCALE: Final = 3.0
+PATH_SCALE: Final = 5.0
 
 
 def true_loadings(c: Floats, design: str) -> Floats:
@@ -48,17 +48,18 @@ def true_loadings(c: Floats, design: str) -> Floats:
 
 
 def path_of(history: Floats) -> Floats:
-    """How each rank moved over the year before the last month, times 3, clipped to (-1, 1).
+    """How each rank bent over the year before the last month, times 5, clipped to (-1, 1).
 
-    Mean of the months 1 to 6 before the last, less that of the months 7 to 12 before it: the last rank itself
-    does not count, so that nobody who reads it alone knows the loadings.
+    Mean of the months 5 to 8 before the last, less the average of the means of 1 to 4 and 9 to 12: the last rank does
+    not enter, and says next to nothing about how the path bent, so that who reads it alone misses the loadings.
 
     Parameters
     ----------
     history
         (13, N, 7) ranks, newest last; 0 where the firm did not exist.
     """
-    path: Floats = np.clip(PATH_SCALE * (history[6:12].mean(axis=0) - history[:6].mean(axis=0)), -1, 1)
+    oldest, middle, newest = (history[first : first + 4].mean(axis=0) for first in (0, 4, 8))
+    path: Floats = np.clip(PATH_SCALE * (middle - (oldest + newest) / 2), -1, 1)
     return path
 
 

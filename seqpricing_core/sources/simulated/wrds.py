@@ -194,12 +194,14 @@ def wrds_rows(source: SimulatedSource, first_year: int, last_year: int) -> Itera
             yield "comp.funda", _compustat(rows, 12)
             yield "comp.fundq", _compustat(rows, 3)
         elif name == "factors":
-            yield "ff.factors_monthly", rows.select(
-                date=pl.col("month").dt.month_start(), mktrf="market_excess", rf="risk_free"
+            yield (
+                "ff.factors_monthly",
+                rows.select(date=pl.col("month").dt.month_start(), mktrf="market_excess", rf="risk_free"),
             )
         elif name == "factor_days":
-            yield "ff.factors_daily", rows.select(
-                date="day", mktrf="market_excess", smb="size", hml="value", rf="risk_free"
+            yield (
+                "ff.factors_daily",
+                rows.select(date="day", mktrf="market_excess", smb="size", hml="value", rf="risk_free"),
             )
     names = market.names()
     yield "crsp.msenames", _msenames(names)
