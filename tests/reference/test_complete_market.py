@@ -71,7 +71,7 @@ class TestTruth:
         assert 0.15 < 1 - (noise**2).sum() / (excess**2).sum() < 0.45
 
     def test_delisting_risk_is_paid_for(self):
-        """A hundred thousand stocks at once: with those that are dropped, the mean return is what it was without."""
+        """A hundred thousand stocks: with those that are dropped, the mean return is what it was without."""
         slots = 100_000
         listings = Listings(1, slots, np.datetime64("2000-01", "M"), complete=True)
         listings.enter(np.arange(slots), np.arange(slots), np.datetime64("2000-01", "M"))
@@ -124,10 +124,11 @@ class TestTruth:
             year = of_stock["ret"][-12:-1]
             if year.null_count() == 0:
                 assert row["true_mom_12"] == pytest.approx(np.prod(1 + year.to_numpy()) - 1)
-            known = statements.filter(
+            reported = statements.filter(
                 pl.col("asset_id") == row["asset_id"], pl.col("period_months") == 3,
                 pl.col("available_from") <= before,
-            ).sort("period_end", "available_from").unique("period_end", keep="first", maintain_order=True)  # fmt: skip
+            ).sort("period_end", "available_from")  # fmt: skip
+            known = reported.unique("period_end", keep="first", maintain_order=True)
             if len(known) >= 5:
                 growth = known["assets"][-1] / known["assets"][-5] - 1
                 assert row["true_agr"] == pytest.approx(growth)
@@ -282,7 +283,8 @@ class TestStatements:
         ("liabilities", ("current_liabilities", "long_term_debt", "deferred_taxes", "other_liabilities")),
         ("current_liabilities",
          ("payables", "taxes_payable", "short_term_debt", "other_current_liabilities")),
-        ("revenue", ("cost_of_revenue", "selling_general_administrative", "depreciation", "operating_income")),
+        ("revenue",
+         ("cost_of_revenue", "selling_general_administrative", "depreciation", "operating_income")),
         ("operating_income", ("pretax_income", "interest_expense")),
         ("pretax_income", ("earnings", "income_taxes")),
     )  # fmt: skip
@@ -306,8 +308,10 @@ class TestStatements:
     def test_book_equity_changes_by_what_is_kept_and_issued(self, tables):
         """Over fiscal years: change = earnings - dividends - repurchases + issuance."""
         years = tables["statements"].filter(pl.col("period_months") == 12).sort("asset_id", "period_end")
-        years = years.with_columns(before=pl.col("book_equity").shift(1).over("asset_id"),
-                                   gap=pl.col("period_end").diff().over("asset_id").dt.total_days())  # fmt: skip
+        years = years.with_columns(
+            before=pl.col("book_equity").shift(1).over("asset_id"),
+            gap=pl.col("period_end").diff().over("asset_id").dt.total_days(),
+        )
         flows = ("earnings", "dividends", "share_repurchases", "share_issuance")
         years = years.filter(pl.col("gap") < 370).drop_nulls(["before", *flows])
         assert len(years) > 500

@@ -36,7 +36,7 @@ class TestPublishedFigures:
         assert (np.abs(ours.mean(axis=0) - PUBLISHED_OLS[design]) < 3.5 * error).all()
 
     def test_twice_the_characteristics_fit_better_and_forecast_worse(self, scores):
-        """Draw by draw, which the spread between draws does not blur: 0.69 and -2.49 in (a), 0.95 and -3.03 in (b)."""
+        """Draw by draw, which the spread between draws does not blur: 0.69 and -2.49, 0.95 and -3.03."""
         for form, published in (("a", (0.69, -2.49)), ("b", (0.95, -3.03))):
             change = scores[form, 100] - scores[form, 50]
             error = change.std(axis=0, ddof=1) * np.sqrt(1 / DRAWS + 1 / 100)

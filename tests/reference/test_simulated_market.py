@@ -55,7 +55,7 @@ def ranks_of(truth):
 
 
 def bends_of(truth, last):
-    """Stock by stock, how its ranks bent over the twelve months before ``last``; zero where it did not exist."""
+    """Stock by stock, how its ranks bent over the year before ``last``; zero where it did not exist."""
     months = [m for m in truth["month"].unique().sort() if m <= last][-13:-1]
     known = {}
     for age, month in enumerate(months):

@@ -1,7 +1,7 @@
 """The simulated market in WRDS's shape, read back row by row as a careful user of CRSP and Compustat would.
 
-Nothing here uses an adapter of ours: plain loops over rows, by the rules of the vendors' manuals, must give the
-canonical tables bit for bit.
+Nothing here uses an adapter of ours: plain loops over rows, by the rules of the vendors' manuals, must give
+the canonical tables bit for bit.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from seqpricing_core.sources.simulated import write_simulated_market
 from seqpricing_core.sources.simulated.wrds import ITEMS, wrds_rows, wrds_tables
 from seqpricing_core.study import SimulatedSource
 
-SOURCE = SimulatedSource(kind="simulated", seed=3, stocks=60, detail="complete", daily=True, filing="lagged")
-FIRST, LAST = 2000, 2003
+SOURCE = SimulatedSource(kind="simulated", seed=3, stocks=40, detail="complete", daily=True, filing="lagged")
+FIRST, LAST = 2000, 2002
 
 
 def month_end(day, later=0):
@@ -201,9 +201,9 @@ class TestExport:
         parts = defaultdict(list)
         for name, rows in wrds_rows(SOURCE, FIRST, LAST):
             parts[name].append(rows)
-        assert {name: pl.concat(of_table).equals(wrds[name]) for name, of_table in parts.items()} == dict.fromkeys(
-            wrds, True
-        )
+        assert {
+            name: pl.concat(of_table).equals(wrds[name]) for name, of_table in parts.items()
+        } == dict.fromkeys(wrds, True)
         assert len(parts["crsp.msf"]) == LAST - FIRST + 1
         assert len(parts["crsp.dsf"]) == 12 * (LAST - FIRST + 1)
 

@@ -259,10 +259,10 @@ class Reports:
         fiscal_quarter = np.where(fiscal_quarter == 0, 4, fiscal_quarter)
         self._start_years(fiscal_quarter == 1)
         first_report = ~self._reported
-        for item, total in self.year_to_date.items():
-            flow = closed.items[item]
-            # A firm that is listed during its fiscal year reports the quarters before as well.
-            total += np.where(first_report & (fiscal_quarter > 1), fiscal_quarter, 1) * flow
+        # A firm that is listed during its fiscal year reports the quarters before as well.
+        times = np.where(first_report & (fiscal_quarter > 1), fiscal_quarter, 1)
+        for item in FLOW_ITEMS:
+            self.year_to_date[item] += times * closed.items[item]
         self.quarters_of_year += 1
         identity = {
             "asset_id": firms.asset_id,
@@ -381,7 +381,8 @@ class Reports:
 
 
 def _falls_in(month: np.datetime64) -> pl.Expr:
-    return pl.col("available_from").dt.month_end() == month_ends(np.array([month]))[0]
+    end = month_ends(np.array([month]))[0]
+    return pl.col("available_from").dt.month_end() == pl.lit(end)
 
 
 def _month_of_year(month: np.datetime64) -> int:

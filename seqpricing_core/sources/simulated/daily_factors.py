@@ -15,7 +15,8 @@ def daily_factors(
     """Rows of a month, as `seqpricing_core.tables.FACTOR_DAYS` has them.
 
     ``size`` and ``value`` are Fama and French's (1993) differences of six value-weighted portfolios, cut
-    at the median of market equity and at the 30th and 70th percentile of book to market, formed anew each month.
+    at the median of market equity and at the 30th and 70th percentile of book to market, formed anew each
+    month.
 
     Parameters
     ----------
@@ -37,8 +38,8 @@ def daily_factors(
             for size in (True, False)
             for third in range(3)
         }
-        small_minus_big = sum(of[True, third] - of[False, third] for third in range(3)) / 3
-        high_minus_low = sum(of[size, 2] - of[size, 0] for size in (True, False)) / 2
+        small_minus_big = np.mean([of[True, third] - of[False, third] for third in range(3)], axis=0)
+        high_minus_low = np.mean([of[size, 2] - of[size, 0] for size in (True, False)], axis=0)
     return pl.DataFrame({
         "day": pl.Series(traded.days).cast(pl.Date),
         "risk_free": np.full(len(market), (1 + risk_free) ** (1 / len(market)) - 1),
@@ -53,4 +54,5 @@ def _portfolio(returns: Floats, equity: Floats, held: Floats) -> Floats:
     weights = np.where(np.isfinite(returns), equity[:, None], 0.0)[held]
     total = weights.sum(axis=0)
     earned: Floats = (weights * np.nan_to_num(returns[held])).sum(axis=0)
-    return np.divide(earned, total, out=np.full(len(total), np.nan), where=total > 0)
+    mean: Floats = np.divide(earned, total, out=np.full(len(total), np.nan), where=total > 0)
+    return mean

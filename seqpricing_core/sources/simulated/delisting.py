@@ -21,8 +21,8 @@ class Delistings:
     """Delisting codes and returns of a month; all arrays (S,).
 
     In the complete market stocks are dropped for bad performance with a probability known at the end of the
-    month before, and lose a third on average. Those that are not dropped earn as much more as makes up for it, so
-    that the true expected return holds exactly:
+    month before, and lose a third on average. Those that are not dropped earn as much more as makes up for
+    it, so that the true expected return holds exactly:
 
         1 + r_it = (1 + r*_it) / (1 + p_it m_i) x (1 + d_it if dropped),   m_i = E d_it
 

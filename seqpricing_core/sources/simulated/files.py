@@ -120,10 +120,11 @@ class _RowGroups:
 def _with_plain_gaps(statements: _RowGroups, random: np.random.Generator) -> Iterator[pl.DataFrame]:
     """Two in a hundred items of the plain market were not reported.
 
-    The numbers that decide it come after those of the whole market, item by item over all rows: each row group
-    jumps to its own.
+    The numbers that decide it come after those of the whole market, item by item over all rows: each row
+    group jumps to its own.
     """
-    state, first, total = random.bit_generator.state, 0, statements.rows
+    state: Any = random.bit_generator.state
+    first, total = 0, statements.rows
     gapped = [item for item in STATEMENT_ITEMS if item not in ALWAYS_REPORTED]
 
     def reported(item: int, count: int) -> pl.Series:

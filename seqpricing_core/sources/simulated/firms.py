@@ -98,8 +98,9 @@ def new_firms(random: np.random.Generator, first_id: int, count: int) -> Firms:
 class Listings:
     """Under which name, exchange and code the stock of every slot is listed, and its earlier names.
 
-    In the plain market every stock is an ordinary common share that keeps its name. In the complete one names,
-    exchanges and industries change, tickers of the dead are used again, and some firms have a second class.
+    In the plain market every stock is an ordinary common share that keeps its name. In the complete one
+    names, exchanges and industries change, tickers of the dead are used again, and some firms have a second
+    class.
     """
 
     def __init__(self, seed: int, slots: int, first_month: np.datetime64, *, complete: bool) -> None:

@@ -2,16 +2,17 @@
 
 It has no prices and no statements but gives characteristics themselves:
 
-    r_i,t+1 = g*(z_i,t) + beta_i,t' v_t+1 + e_i,t+1,     z_i,t = (1, x_t)' (x) c_i,t,     beta_i,t = (c_i1, c_i2, c_i3)
+    r_i,t+1 = g*(z_i,t) + beta_i,t' v_t+1 + e_i,t+1
+    z_i,t = (1, x_t)' (x) c_i,t,     beta_i,t = (c_i1, c_i2, c_i3)
 
 with v ~ N(0, 0.05^2 I_3), e = 0.05 times a t with 5 degrees of freedom, and
 
     (a)  g* = 0.02 (c_i1 + c_i2 + c_i3 x_t)
     (b)  g* = 0.04 c_i1^2 + 0.03 c_i1 c_i2 + 0.012 sgn(c_i3 x_t)
 
-c_ij,t = 2 rank / (N+1) - 1 of AR(1) processes with coefficients from U(0.9, 1), x_t an AR(1) with 0.95. They take
-N = 200, T = 180, P_c = 50 or 100, in thirds: training, validation, test. The t is not scaled to variance one:
-their annual volatility of 30% and time-series R2 of 40% come out so, and not with a scaled one.
+c_ij,t = 2 rank / (N+1) - 1 of AR(1) processes with coefficients from U(0.9, 1), x_t an AR(1) with 0.95. They
+take N = 200, T = 180, P_c = 50 or 100, in thirds: training, validation, test. The t is not scaled to variance
+one: their annual volatility of 30% and time-series R2 of 40% come out so, and not with a scaled one.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ PUBLISHED_OLS: Final = {
     ("b", 50): (3.44, -4.72),
     ("b", 100): (4.39, -7.75),
 }
-"""R2 of OLS on all 2 P_c covariates in percent, in and out of sample: their table A.1, means over 100 draws."""
+"""R2 of OLS on all 2 P_c covariates in percent, in and out of sample: table A.1, means over 100 draws."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ class GuKellyXiuDraw:
         c1, c2, c3 = np.moveaxis(self.characteristics[:, :, :3], 2, 0)
         interacted = c3 * self.predictor[:, None]
         if form == "a":
-            return 0.02 * c1 + 0.02 * c2 + 0.02 * interacted
+            linear: Floats = 0.02 * c1 + 0.02 * c2 + 0.02 * interacted
+            return linear
         nonlinear: Floats = 0.04 * c1**2 + 0.03 * c1 * c2 + 0.012 * np.sign(interacted)
         return nonlinear
 
@@ -72,8 +74,8 @@ class GuKellyXiuDraw:
         return self.expected_returns(form) + self.shocks
 
     def table(self, form: Form, first_month: str = "2000-01") -> pl.DataFrame:
-        """A plain panel: ``asset_id``, the ``month`` of the return, ``excess_return``, ``expected_return`` (the
-        truth), ``c_1``, ... and ``x`` of the month before.
+        """A plain panel: ``asset_id``, the ``month`` of the return, ``excess_return``, ``expected_return``
+        (the truth), ``c_1``, ... and ``x`` of the month before.
         """
         months, stocks, count = self.characteristics.shape
         ends = month_ends(np.datetime64(first_month, "M") + np.arange(months))

@@ -119,38 +119,33 @@ class SimulatedMarket:
         return self.listings.names(self.calendar[-1])
 
     def _next(self, month: np.datetime64) -> MarketMonth:
-        if self.complete:
-            self.firms.splits = split_shares(self.firms, self.others)
-            self.firms.round_to_ticks()
         prospect = self._prospect(month)
         self.delistings.begin(prospect.ret, self.log_returns, self.entered, self.listings, drop=self.complete)
         price_before, equity_before = self.firms.price, self.firms.price * self.firms.shares
+        if self.complete:
+            self.firms.splits = split_shares(self.firms, self.others)
+            self.firms.round_to_ticks()
         unpriced = self._unpriced()
         market = market_days(float(prospect.factors[0]), len(trading_days(month)), self.others)
         traded = self._trade(month, prospect, market, unpriced)
         statements = self._report(month) if closes_quarter(month) else None
         leaving = self._leaving(unpriced)
         self.delistings.settle(leaving, self.log_returns, self.listings, returns=self.complete)
-        written = month >= self.first_written
-        rows = MarketMonth(
-            month,
-            _stack(
-                statements, self.reports.restatements(month, self.firms.asset_id) if self.complete else None
-            ),
-            *(
-                (
-                    self._stock_months(month, traded, price_before, unpriced),
-                    self._stock_days(traded) if self.with_days else None,
-                    _factors(month, prospect),
-                    daily_factors(traded, market, prospect.risk_free, equity_before, prospect.drivers)
-                    if self.with_days
-                    else None,
-                    self._truth(month, prospect),
-                )
-                if written
-                else ()
-            ),
-        )
+        if self.complete:
+            statements = _stack(statements, self.reports.restatements(month, self.firms.asset_id))
+        rows = MarketMonth(month, statements)
+        if month >= self.first_written:
+            rows = MarketMonth(
+                month,
+                statements,
+                self._stock_months(month, traded, price_before, unpriced),
+                self._stock_days(traded) if self.with_days else None,
+                _factors(month, prospect),
+                daily_factors(traded, market, prospect.risk_free, equity_before, prospect.drivers)
+                if self.with_days
+                else None,
+                self._truth(month, prospect),
+            )
         self._replace(leaving, month)
         return rows
 

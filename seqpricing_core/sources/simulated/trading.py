@@ -64,7 +64,8 @@ def trading_days(month: np.datetime64) -> npt.NDArray[np.datetime64]:
     """Weekdays but for New Year, 4 July and Christmas."""
     days = np.arange(month.astype("datetime64[D]"), (month + 1).astype("datetime64[D]"))
     year = str(month)[:4]
-    return days[np.is_busday(days, holidays=[f"{year}-{holiday}" for holiday in HOLIDAYS])]
+    open_: npt.NDArray[np.bool_] = np.is_busday(days, holidays=[f"{year}-{day}" for day in HOLIDAYS])
+    return days[open_].astype("datetime64[D]")
 
 
 def trade_plainly(firms: Firms, ret: Floats, random: np.random.Generator) -> TradedMonth:

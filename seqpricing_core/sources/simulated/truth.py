@@ -50,8 +50,9 @@ def true_loadings(c: Floats, design: str) -> Floats:
 def path_of(history: Floats) -> Floats:
     """How each rank bent over the year before the last month, times 5, clipped to (-1, 1).
 
-    Mean of the months 5 to 8 before the last, less the average of the means of 1 to 4 and 9 to 12: the last rank does
-    not enter, and says next to nothing about how the path bent, so that who reads it alone misses the loadings.
+    Mean of the months 5 to 8 before the last, less the average of the means of 1 to 4 and 9 to 12: the last
+    rank does not enter, and says next to nothing about how the path bent, so that who reads it alone misses
+    the loadings.
 
     Parameters
     ----------

@@ -1,15 +1,16 @@
-"""The simulated market in the shape of WRDS's tables: names, units, signs, codes and keys of CRSP and Compustat.
+"""The simulated market in the shape of WRDS's tables: names, units, signs and codes of CRSP and Compustat.
 
 Both layouts of CRSP: the legacy one (``crsp.msf, dsf, msenames, msedelist``) and CIZ (``crsp.msf_v2, dsf_v2,
 stkdelists``); ``comp.funda, comp.fundq``; ``crsp.ccmxpf_lnkhist``; ``ff.factors_monthly, factors_daily``.
-Prices, shares and amounts are such that converting them to these units and back is exact: whoever reads the tables
-rightly gets the canonical tables of the market bit for bit. There are traps as in the real ones:
+Prices, shares and amounts are such that converting them to these units and back is exact: whoever reads the
+tables rightly gets the canonical tables of the market bit for bit. There are traps as in the real ones:
 
-- prices of days without a trade are negative (legacy) or flagged BA (CIZ); prices and shares are unadjusted. Cumulative
-  factors are 1 in a stock's first month (CRSP's in its last), so that a longer sample changes no row
+- prices of days without a trade are negative (legacy) or flagged BA (CIZ); prices and shares are unadjusted.
+  Cumulative factors are 1 in a stock's first month (CRSP's in its last), so that a longer sample changes no
+  row
 - delisting returns stand apart in the legacy layout; CIZ's monthly returns hold those that are known
-- ``funda`` and ``fundq`` have rows in other formats: restatements under datafmt SUMM_STD, financial services under
-  indfmt FS; ``...y`` items run from the start of the fiscal year
+- ``funda`` and ``fundq`` have rows in other formats: restatements under datafmt SUMM_STD, financial services
+  under indfmt FS; ``...y`` items run from the start of the fiscal year
 - links have types and dates that do not count, and second share classes (linkprim J)
 """
 
@@ -33,11 +34,13 @@ MILLION: Final = 1e6
 ITEMS: Final = {
     "assets": "at", "current_assets": "act", "liabilities": "lt", "current_liabilities": "lct",
     "book_equity": "ceq", "cash": "che", "long_term_debt": "dltt", "revenue": "sale", "earnings": "ib",
-    "operating_cash_flow": "oancf", "capital_expenditures": "capx", "inventory": "invt", "receivables": "rect",
+    "operating_cash_flow": "oancf", "capital_expenditures": "capx", "inventory": "invt",
+    "receivables": "rect",
     "property_plant_equipment": "ppent", "gross_property_plant_equipment": "ppegt", "intangibles": "intan",
     "other_assets": "ao", "other_liabilities": "lo", "payables": "ap", "other_current_assets": "aco",
     "other_current_liabilities": "lco", "short_term_debt": "dlc", "taxes_payable": "txp",
-    "deferred_taxes": "txditc", "preferred_stock": "pstk", "minority_interest": "mib", "convertible_debt": "dcvt",
+    "deferred_taxes": "txditc", "preferred_stock": "pstk", "minority_interest": "mib",
+    "convertible_debt": "dcvt",
     "cost_of_revenue": "cogs", "selling_general_administrative": "xsga", "research_development": "xrd",
     "depreciation": "dp", "interest_expense": "xint", "operating_income": "oiadp", "pretax_income": "pi",
     "income_taxes": "txt", "dividends": "dvc", "share_repurchases": "prstkc", "share_issuance": "sstk",
@@ -168,7 +171,7 @@ def wrds_tables(source: SimulatedSource, first_year: int, last_year: int) -> dic
 
 
 def wrds_rows(source: SimulatedSource, first_year: int, last_year: int) -> Iterator[tuple[str, pl.DataFrame]]:
-    """Pieces of the tables as the market goes on: prices and statements by year, days by month, the rest last.
+    """Pieces of the tables as the market goes on: prices and statements by year, days by month, others last.
 
     The tables that come last have a row per stock and event; memory holds them and a year of the others.
     """
