@@ -39,9 +39,11 @@ class SimulatedSource(Config):
     six) months after the period, as from Compustat; none is restated."""
 
     @model_validator(mode="after")
-    def _days_need_a_calendar(self) -> Self:
+    def _complete_where_needed(self) -> Self:
         if self.daily and self.detail != "complete":
             raise ValueError("daily: true needs detail: complete; the plain market has no calendar of days")
+        if self.filing == "lagged" and self.detail != "complete":
+            raise ValueError("filing: lagged needs detail: complete; the plain market has filing dates")
         return self
 
 

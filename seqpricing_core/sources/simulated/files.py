@@ -47,10 +47,10 @@ def write_simulated_market(source: SimulatedSource, first_year: int, last_year: 
     with ExitStack() as stack:
         written = MONTHLY + (DAILY if source.daily else ())
         files = {n: stack.enter_context(open_atomically(folder / f"{n}.parquet")) for n in written}
-        tables = {name: _RowGroups(file) for name, file in files.items()}
+        tables = {name: RowGroups(file) for name, file in files.items()}
         whole = tables["statements"]
         if not market.complete:
-            tables["statements"] = _RowGroups(stack.enter_context(tempfile.TemporaryFile()))
+            tables["statements"] = RowGroups(stack.enter_context(tempfile.TemporaryFile()))
         for name, rows in row_groups(market):
             if name in tables:
                 tables[name].write(canonical(name, rows))
@@ -89,8 +89,8 @@ def canonical(name: str, rows: pl.DataFrame) -> pl.DataFrame:
     return rows.select(column for column in SCHEMAS[name].columns if column in rows.columns)
 
 
-class _RowGroups:
-    """A parquet file to which rows are added."""
+class RowGroups:
+    """A parquet file to which rows are added, group by group."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
@@ -117,7 +117,7 @@ class _RowGroups:
             yield pl.DataFrame(file.read_row_group(group))
 
 
-def _with_plain_gaps(statements: _RowGroups, random: np.random.Generator) -> Iterator[pl.DataFrame]:
+def _with_plain_gaps(statements: RowGroups, random: np.random.Generator) -> Iterator[pl.DataFrame]:
     """Two in a hundred items of the plain market were not reported.
 
     The numbers that decide it come after those of the whole market, item by item over all rows: each row

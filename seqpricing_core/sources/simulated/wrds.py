@@ -17,6 +17,8 @@ tables rightly gets the canonical tables of the market bit for bit. There are tr
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -24,9 +26,10 @@ import polars as pl
 
 from seqpricing_core.errors import InputError
 from seqpricing_core.sources.simulated.accounting import ANNUAL_ONLY, CUMULATIVE_ITEMS, MONEY_UNIT
-from seqpricing_core.sources.simulated.files import row_groups
+from seqpricing_core.sources.simulated.files import RowGroups, row_groups
 from seqpricing_core.sources.simulated.market import SimulatedMarket
 from seqpricing_core.sources.simulated.trading import trading_days
+from seqpricing_core.storage import open_atomically
 from seqpricing_core.study import SimulatedSource
 
 MILLION: Final = 1e6
@@ -212,6 +215,19 @@ def wrds_rows(source: SimulatedSource, first_year: int, last_year: int) -> Itera
     yield "crsp.msedelist", delistings.select(**MSEDELIST)
     yield "crsp.stkdelists", delistings.select(**STKDELISTS)
     yield "crsp.ccmxpf_lnkhist", _links(names)
+
+
+def write_wrds_tables(source: SimulatedSource, first_year: int, last_year: int, folder: Path) -> None:
+    """A parquet file per table, such as ``crsp.msf.parquet``; same arguments, same bytes."""
+    with ExitStack() as stack:
+        tables: dict[str, RowGroups] = {}
+        for name, rows in wrds_rows(source, first_year, last_year):
+            if name not in tables:
+                file = stack.enter_context(open_atomically(folder / f"{name}.parquet"))
+                tables[name] = RowGroups(file)
+            tables[name].write(rows)
+        for table in tables.values():
+            table.close()
 
 
 def _with_trading_day(months: pl.DataFrame) -> pl.DataFrame:
