@@ -27,7 +27,24 @@ class SimulatedSource(Config):
     kind: Literal["simulated"]
     seed: int = 1
     stocks: Annotated[int, Field(ge=20)] = 300
-    loadings: Literal["linear", "nonlinear"] = "nonlinear"
+    """Alive at any time."""
+    loadings: Literal["linear", "nonlinear", "path"] = "nonlinear"
+    """``path``: loadings depend on how characteristics moved over the year before, not on the last value."""
+    detail: Literal["plain", "complete"] = "plain"
+    """``complete``: with all that makes vendors' files difficult; see `sources.simulated`."""
+    daily: bool = False
+    """Also write days; of a ``complete`` market only."""
+    filing: Literal["reported", "lagged"] = "reported"
+    """``lagged``: statements of a ``complete`` market carry no filing date, and count as public four (a year:
+    six) months after the period, as from Compustat; none is restated."""
+
+    @model_validator(mode="after")
+    def _complete_where_needed(self) -> Self:
+        if self.daily and self.detail != "complete":
+            raise ValueError("daily: true needs detail: complete; the plain market has no calendar of days")
+        if self.filing == "lagged" and self.detail != "complete":
+            raise ValueError("filing: lagged needs detail: complete; the plain market has filing dates")
+        return self
 
 
 class PublicFilesSource(Config):
@@ -49,6 +66,8 @@ class CanonicalFilesSource(Config):
     stock_months: Path
     statements: Path
     factors: Path
+    stock_days: Path | None = None
+    factor_days: Path | None = None
 
 
 Source = Annotated[SimulatedSource | PublicFilesSource | CanonicalFilesSource, Field(discriminator="kind")]

@@ -42,7 +42,37 @@ def loadings_of(c, design):
     ]
 
 
-@pytest.fixture(scope="module", params=["linear", "nonlinear"])
+def ranks_of(truth):
+    """Ranks of the true drivers by scipy among the firms that have them; zero for the others."""
+    columns = []
+    for name in DRIVERS:
+        raw = truth[f"true_{name}"].to_numpy()
+        present = np.isfinite(raw)
+        ranks = np.zeros(len(raw))
+        ranks[present] = 2 * rankdata(raw[present]) / (present.sum() + 1) - 1
+        columns.append(ranks)
+    return np.column_stack(columns)
+
+
+def bends_of(truth, last):
+    """Stock by stock, how its ranks bent over the year before ``last``; zero where it did not exist."""
+    months = [m for m in truth["month"].unique().sort() if m <= last][-13:-1]
+    known = {}
+    for age, month in enumerate(months):
+        rows = truth.filter(pl.col("month") == month)
+        for asset, of_stock in zip(rows["asset_id"], ranks_of(rows), strict=True):
+            known[asset, age] = of_stock
+    bends = []
+    for asset in truth.filter(pl.col("month") == last)["asset_id"]:
+        old, middle, new = (
+            sum(known.get((asset, age), np.zeros(7)) for age in range(first, first + 4)) / 4
+            for first in (0, 4, 8)
+        )
+        bends.append(np.clip(5 * (middle - (old + new) / 2), -1, 1))
+    return np.array(bends)
+
+
+@pytest.fixture(scope="module", params=["linear", "nonlinear", "path"])
 def market(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("market")
     source = SimulatedSource(kind="simulated", seed=2, stocks=120, loadings=request.param)
@@ -60,18 +90,26 @@ class TestTruth:
         assert LINEAR.shape == (3, len(DRIVERS))
 
     def test_loadings_of_the_file(self, market):
-        """Ranks of the true drivers by scipy among the firms that have them; zero for the others."""
         design, tables = market
-        truth = tables["truth"].filter(pl.col("month") == dt.date(2004, 5, 31))
-        columns = []
-        for name in DRIVERS:
-            raw = truth[f"true_{name}"].to_numpy()
-            present = np.isfinite(raw)
-            ranks = np.zeros(len(raw))
-            ranks[present] = 2 * rankdata(raw[present]) / (present.sum() + 1) - 1
-            columns.append(ranks)
-        expected = [loadings_of(row, design) for row in zip(*columns, strict=True)]
+        last = dt.date(2004, 5, 31)
+        truth = tables["truth"].filter(pl.col("month") == last)
+        c = bends_of(tables["truth"], last) if design == "path" else ranks_of(truth)
+        expected = [loadings_of(row, "linear" if design == "path" else design) for row in c]
         np.testing.assert_allclose(truth.select("beta_1", "beta_2", "beta_3"), expected, atol=1e-12)
+
+    def test_only_a_path_is_hidden_from_its_last_value(self, market):
+        """Share of the loadings' variance that a regression on last ranks and their squares explains."""
+        design, tables = market
+        parts = [rows for _, rows in tables["truth"].group_by("month", maintain_order=True)]
+        c = np.concatenate([ranks_of(rows) for rows in parts])
+        beta = np.concatenate([rows.select("beta_1", "beta_2", "beta_3").to_numpy() for rows in parts])
+        known, beta = np.hstack([c, c**2 - (c**2).mean(axis=0)]), beta - beta.mean(axis=0)
+        missed = beta - known @ np.linalg.lstsq(known, beta, rcond=None)[0]
+        explained = 1 - (missed**2).sum(axis=0) / (beta**2).sum(axis=0)
+        if design == "path":
+            assert (explained < 0.05).all()
+        else:
+            assert explained.mean() > 0.4
 
     def test_expected_and_fitted_returns(self, market):
         """Beta' f, and beta' mu with mu of a bull or of a bear market: one regime per month, both occur."""

@@ -155,7 +155,12 @@ class TestValues:
                 {"sample": {"first_month": "2000-01", "last_month": "1999-12"}},
                 "sample", "last_month 1999-12 before first_month 2000-01",
             ),
-            ({"source": {"kind": "simulated", "loadings": "cubic"}}, "loadings", "'linear' or 'nonlinear'"),
+            (
+                {"source": {"kind": "simulated", "loadings": "cubic"}},
+                "loadings", "'linear', 'nonlinear' or 'path'",
+            ),
+            ({"source": {"kind": "simulated", "daily": True}}, "source", "needs detail: complete"),
+            ({"source": {"kind": "simulated", "filing": "lagged"}}, "source", "needs detail: complete"),
             ({"source": {"kind": "simulated", "stocks": 5}}, "stocks", "greater than or equal to 20"),
             ({"portfolios": {"quantiles": 1}}, "portfolios.quantiles", "greater than or equal to 2"),
             ({"portfolios": {"weights": ["equl"]}}, "portfolios.weights.0", "'equal' or 'value'"),
