@@ -98,13 +98,15 @@ class TestByHand:
         base = {
             "asset_id": list(range(count)), "month": [dt.date(2003, 12, 31)] * count,
             "history_months": [24] * count, "market_equity": [1.0] * count, "mvel1": [1.0] * count,
+            "exchange": ["NYSE"] * count, "common_share": [True] * count, "sic": [None] * count,
+            "unadjusted_price": [10.0] * count,
         }  # fmt: skip
         floats = {name: pl.Series(name, values, dtype=pl.Float64) for name, values in columns.items()}
         return pl.DataFrame(base | floats)
 
-    def ranks(self, frame, universe=None):
+    def ranks(self, frame, universe=None, options=None):
         names = tuple(name for name in self.NAMES if name in frame.columns)
-        return rank_known(frame, names, universe or Universe())
+        return rank_known(frame, names, universe or Universe(), options or PanelOptions())
 
     def test_ties_are_averaged_and_extremes_stay_inside(self):
         """Five stocks: 2 rank / 6 - 1 with ranks 1, 2.5, 2.5, 4, 5."""

@@ -46,7 +46,7 @@ class TestGoodFiles:
         assert list(study.test_years) == [2004, 2005]
         assert study.training.seeds == (1,)
         assert study.portfolios.weights == ("equal", "value")
-        assert study.acronyms == tuple(REGISTRY)
+        assert study.acronyms == study.characteristics
 
     @pytest.mark.parametrize(
         ("lookback", "years"), [(1, 0), (2, 1), (12, 1), (13, 1), (14, 2), (25, 2), (26, 3)]
