@@ -42,8 +42,8 @@ def predict_test_year(fitted: FittedFamily, test: Sample, factors_from: Sample |
     DataFrame
         ``family``, ``number_of_factors`` (0 for a forecaster), ``month``, ``asset_id``, ``expected_return``,
         ``fitted_return`` (null for a forecaster), ``excess_return`` (decimal; null for a stock without a
-        return in t), ``market_equity`` (USD, end of t-1), and ``exchange`` where the source has it; sorted by K,
-        month, asset.
+        return in t), ``market_equity`` (USD, end of t-1), and ``exchange`` where the source has it; sorted
+        by K, month, asset.
     """
     source = test if factors_from is None else factors_from
     return pl.concat(

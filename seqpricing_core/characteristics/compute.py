@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import polars as pl
 
 from seqpricing_core.characteristics.day_statistics import STATISTIC_INPUTS
-from seqpricing_core.characteristics.definition import ITEM_COLUMN, Definition
+from seqpricing_core.characteristics.definition import ITEM_COLUMN, MEAN, SUM, Definition, total
 from seqpricing_core.characteristics.registry import REGISTRY, history_years
 from seqpricing_core.characteristics.rolling import rolling_characteristics
+from seqpricing_core.characteristics.segments import group_sums
 from seqpricing_core.tables import FLOW_ITEMS, STATEMENTS, STOCK_MONTHS, with_optional_columns
 
 DAY_HISTORY_YEARS = 3
@@ -61,18 +62,20 @@ def compute_characteristics(
         _grid(stock_months, year, history_years(acronyms))
         .with_columns(plan.market)
         .filter(pl.col("month").dt.year() == year, pl.col("traded"))
-        .with_columns(equity=_firm_equity(), industry=pl.col("sic") // 100)
+        .with_columns(industry=pl.col("sic") // 100)
         .collect()
     )
+    stocks = stocks.with_columns(_firm_equity(stocks))
     keys = stocks.select("asset_id", "month").sort("month", "asset_id")
     for found in (
         _days_known(day_statistics, year, plan.statistics),
         _statements_known(keys, statements, plan.items),
     ):
         stocks = stocks.join(found, on=["asset_id", "month"], how="left", maintain_order="left")
+    stocks = stocks.lazy().with_columns(plan.rest).collect()
     table = (
         stocks.lazy()
-        .with_columns(plan.rest)
+        .with_columns(column for base in plan.bases for column in _of_industry(stocks, base))
         .with_columns(plan.compared)
         .select("asset_id", "month", "history_months", "market_equity", *CARRIED, *acronyms)
         .with_columns(
@@ -102,6 +105,8 @@ class _Plan:
     """On the rows of the year, once days and statements are joined."""
     compared: list[pl.Expr]
     """Across the stocks of an industry, once the others are there."""
+    bases: list[str]
+    """Columns whose means and sums over industries these need."""
     statistics: list[str]
     """Columns of days that they need."""
     items: list[str]
@@ -120,17 +125,23 @@ class _Plan:
             market=[d.expression.alias(n) for n, d in market.items()],
             rest=[d.expression.alias(n) for n, d in plain.items() if n not in market],
             compared=[d.expression.alias(n) for n, d in definitions.items() if d.bases],
+            bases=list(bases),
             statistics=statistics,
             items=items,
         )
 
 
-def _firm_equity() -> pl.Expr:
+def _firm_equity(stocks: pl.DataFrame) -> pl.Series:
     """Market equity of all share classes of the month, for ratios to what the whole firm owns and earns."""
-    whole = pl.col("market_equity").sum().over("month", "company_id")
-    return pl.when(pl.col("company_id").is_null() | pl.col("market_equity").is_null()).then(
-        pl.col("market_equity")
-    ).otherwise(whole)  # fmt: skip
+    whole, _ = group_sums(stocks, ("month", "company_id"), "market_equity")
+    own = pl.col("market_equity")
+    alone = pl.col("company_id").is_null() | own.is_null()
+    return stocks.select(pl.when(alone).then(own).otherwise(pl.lit(whole)).alias("equity")).to_series()
+
+
+def _of_industry(stocks: pl.DataFrame, base: str) -> list[pl.Series]:
+    sums, counts = group_sums(stocks, ("month", "industry"), base)
+    return [sums.alias(f"{base}{SUM}"), (sums / counts).alias(f"{base}{MEAN}")]
 
 
 def _grid(stock_months: pl.DataFrame, year: int, history: int) -> pl.LazyFrame:
@@ -205,8 +216,8 @@ def _statements_known(keys: pl.DataFrame, statements: pl.DataFrame, columns: Seq
 
 def _four_quarters(item: str, lag: int) -> pl.Expr:
     """An annual item from quarters: the sum of four for a flow, else the last."""
-    names = [f"{item}_p{lag + k}" for k in range(4)]
-    return pl.sum_horizontal(names, ignore_nulls=False) if item in FLOW_ITEMS else pl.col(names[0])
+    newest_first = [pl.col(f"{item}_p{lag + k}") for k in range(4 if item in FLOW_ITEMS else 1)]
+    return total(newest_first)
 
 
 def _periods_known(

@@ -15,17 +15,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from functools import reduce
+from operator import mul
 from types import MappingProxyType
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from seqpricing_core.characteristics.segments import Floats, Starts, add_up, as_floats, runs, segments
 from seqpricing_core.tables import FACTOR_DAYS, STOCK_DAYS, with_optional_columns
-
-Floats = npt.NDArray[np.float64]
-Starts = npt.NDArray[np.int64]
 
 WEEK_LAGS: Final = 4
 WEEK: Final = ("1", "y", *(f"m{lag}" for lag in range(WEEK_LAGS + 1)))
@@ -104,7 +103,7 @@ def market_days(stock_days: pl.DataFrame, factor_days: pl.DataFrame | None) -> p
             .select("day", "market", "risk_free", "size", "value")
         )
     rows = stock_days.select("day", "asset_id", "ret").drop_nulls().sort("day", "asset_id")
-    days, starts, counts = _segments(rows["day"].to_numpy())
+    days, starts, counts = segments(rows["day"].to_numpy())
     means = np.add.reduceat(rows["ret"].to_numpy(), starts) / counts if len(rows) else np.empty(0)
     nothing = pl.lit(None, dtype=pl.Float64)
     return pl.DataFrame({"day": days, "market": means}, schema={"day": pl.Date, "market": pl.Float64}).select(
@@ -137,7 +136,7 @@ def day_statistics(stock_days: pl.DataFrame, market: pl.DataFrame, year: int) ->
         .with_columns(month=pl.col("day").dt.month_end(), x=pl.col("ret") - pl.col("risk_free"))
     )
     keys = days.select("asset_id", "month")
-    starts, counts = _runs(keys)
+    starts, counts = runs(keys)
     parts = [
         keys[starts],
         _sums(days, starts, DAY_SUMS, dict(zip(DAY, (None, "x", "market", "lagged"), strict=True))),
@@ -162,28 +161,10 @@ def _with_lag(market: pl.DataFrame) -> pl.DataFrame:
     return market.sort("day").with_columns(lagged=pl.col("market").shift(1))
 
 
-def _segments(sorted_keys: npt.NDArray[np.generic]) -> tuple[npt.NDArray[np.generic], Starts, Starts]:
-    """Distinct values, where each begins, and how often it stands."""
-    values, starts, counts = np.unique(sorted_keys, return_index=True, return_counts=True)
-    return values, starts, counts
-
-
-def _runs(keys: pl.DataFrame) -> tuple[Starts, Starts]:
-    """Where each run of equal rows begins, and its length."""
-    changed = keys.select(pl.struct(pl.all()).rle_id()).to_series().to_numpy()
-    _, starts, counts = _segments(changed)
-    return starts, counts
-
-
 def _column(table: pl.DataFrame, name: str | None) -> Floats:
     if name is None:
         return np.ones(len(table))
-    return np.asarray(table[name].cast(pl.Float64).fill_null(float("nan")).to_numpy())
-
-
-def _add(values: Floats, starts: Starts) -> Floats:
-    """(S,) sums of each segment; nothing for no rows."""
-    return np.add.reduceat(values, starts) if len(values) else np.empty(0)
+    return as_floats(table[name])
 
 
 def _sums(
@@ -200,16 +181,16 @@ def _sums(
     def product(column: str) -> Floats:
         names = column.split("_")[1:]
         factors = names if len(names) > 1 or names[0] in values else list(names[0])
-        return np.multiply.reduce([values[name] for name in factors])
+        return reduce(mul, (values[name] for name in factors))
 
-    return pl.DataFrame({column: _add(product(column), starts) for column in columns})
+    return pl.DataFrame({column: add_up(product(column), starts) for column in columns})
 
 
 def _weekly_sums(days: pl.DataFrame, market: pl.DataFrame, year: int) -> pl.DataFrame:
     """`WEEK_SUMS` by stock and month, from compound returns of the days that a week has."""
     weeks = _market_weeks(market)
     traded = days.filter(pl.col("ret").is_not_null()).select("asset_id", "ret", week=_week(pl.col("day")))
-    starts, _ = _runs(traded.select("asset_id", "week"))
+    starts, _ = runs(traded.select("asset_id", "week"))
     growth = np.multiply.reduceat(1 + traded["ret"].to_numpy(), starts) if len(traded) else np.empty(0)
     rows = (
         traded.select("asset_id", "week")[starts]
@@ -218,7 +199,7 @@ def _weekly_sums(days: pl.DataFrame, market: pl.DataFrame, year: int) -> pl.Data
         .filter(pl.col("week").dt.year() == year)
         .with_columns(month=pl.col("week").dt.month_end(), y=pl.col("growth") - pl.col("risk_free"))
     )
-    starts, _ = _runs(rows.select("asset_id", "month"))
+    starts, _ = runs(rows.select("asset_id", "month"))
     sources = dict(zip(WEEK, (None, "y", *(f"m{lag}" for lag in range(WEEK_LAGS + 1))), strict=True))
     return pl.concat(
         [rows.select("asset_id", "month")[starts], _sums(rows, starts, WEEK_SUMS, sources)],
@@ -237,7 +218,7 @@ def _market_weeks(market: pl.DataFrame) -> pl.DataFrame:
     days = market.filter(pl.col("market").is_not_null()).sort("day").select(
         "risk_free", total=pl.col("market") + pl.col("risk_free"), week=_week(pl.col("day"))
     )  # fmt: skip
-    starts, _ = _runs(days.select("week"))
+    starts, _ = runs(days.select("week"))
     if not len(days):
         starts = np.empty(0, dtype=np.int64)
     growth = {
@@ -262,7 +243,7 @@ def _liquidity(days: pl.DataFrame, starts: Starts, counts: Starts) -> pl.DataFra
         dollar_volume_deviation=pl.col("dollar_volume").log(),
         turnover_deviation=pl.col("volume") / pl.col("shares"),
         volume_deviation=pl.col("volume"),
-        amihud=pl.col("ret").abs() / (pl.col("dollar_volume") / 1e6),
+        amihud=pl.col("ret").abs() / (pl.col("dollar_volume") * 1e-6),
         last_price=pl.col("price"),
     )
     found = {}
@@ -278,7 +259,7 @@ def _liquidity(days: pl.DataFrame, starts: Starts, counts: Starts) -> pl.DataFra
 
 def _last(values: pl.Series, starts: Starts) -> Floats:
     """The last value of each segment that is known; NaN without one."""
-    numbers = np.asarray(values.fill_null(float("nan")).to_numpy())
+    numbers = as_floats(values)
     place = np.where(np.isfinite(numbers), np.arange(len(numbers)), -1)
     newest = np.maximum.reduceat(place, starts) if len(numbers) else np.empty(0, dtype=np.int64)
     return np.where(newest >= starts, numbers[newest], np.nan) if len(numbers) else np.empty(0)
@@ -287,11 +268,11 @@ def _last(values: pl.Series, starts: Starts) -> Floats:
 def _moments(values: Floats, starts: Starts, counts: Starts) -> tuple[Floats, Floats]:
     """Mean and standard deviation of the finite values of each segment; NaN with none, or with one."""
     known = np.isfinite(values)
-    number = _add(known.astype(np.float64), starts)
+    number = add_up(known.astype(np.float64), starts)
     with np.errstate(divide="ignore", invalid="ignore"):
-        mean = _add(np.where(known, values, 0.0), starts) / number
+        mean = add_up(np.where(known, values, 0.0), starts) / number
         squares = np.where(known, (values - np.repeat(mean, counts)) ** 2, 0.0)
-        deviation = np.sqrt(_add(squares, starts) / (number - 1))
+        deviation = np.sqrt(add_up(squares, starts) / (number - 1))
     return mean, np.where(number > 1, deviation, np.nan)
 
 
@@ -302,9 +283,9 @@ def _aggregates(days: pl.DataFrame, starts: Starts) -> pl.DataFrame:
     largest = np.where(known, ret, -np.inf)
     return pl.DataFrame(
         {
-            "trading_days": _add(known.astype(np.float64), starts),
-            "zero_volume_days": _add((volume == 0).astype(np.float64), starts),
-            "sum_squared_daily_returns": _add(np.where(known, ret, 0.0) ** 2, starts),
+            "trading_days": add_up(known.astype(np.float64), starts),
+            "zero_volume_days": add_up((volume == 0).astype(np.float64), starts),
+            "sum_squared_daily_returns": add_up(np.where(known, ret, 0.0) ** 2, starts),
             "maximum_daily_return": np.maximum.reduceat(largest, starts) if len(days) else np.empty(0),
         }
     ).with_columns(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import add
 from typing import Final, Literal, TypeAlias
 
 import polars as pl
@@ -29,6 +30,8 @@ ITEM_COLUMN: Final = re.compile(rf"({'|'.join((*BALANCE_ITEMS, *FLOW_ITEMS))})(?
 """``assets`` of the newest annual statement, ``assets_1`` a year before; ``assets_q`` of the newest quarter,
 ``assets_q4`` four quarters before."""
 
+MEAN, SUM = "_mean", "_sum"
+
 DERIVED: Final = {
     "equity": ("stock_months.market_equity",),
     "industry": ("stock_months.sic",),
@@ -38,6 +41,14 @@ DERIVED: Final = {
 """Columns that `compute` adds: market equity of the whole firm, the first two digits of ``sic``."""
 
 
+def total(terms: Iterable[pl.Expr]) -> pl.Expr:
+    """The sum, from the first term to the last; null where one is.
+
+    `polars.sum_horizontal` adds in whatever order its threads finish: its last digits vary.
+    """
+    return reduce(add, terms)
+
+
 @dataclass(frozen=True)
 class Definition:
     """A formula in words and as an expression."""
@@ -45,18 +56,23 @@ class Definition:
     formula: str
     expression: pl.Expr
     bases: Mapping[str, Definition] = field(default_factory=dict)
-    """Columns of ``expression`` that are computed themselves: what an industry adjustment adjusts."""
+    """Columns of ``expression`` that are computed themselves, and with the suffixes `MEAN` and `SUM` over the
+    stocks of the industry that have the value: what an industry adjustment adjusts."""
+    reads: tuple[str, ...] = ()
+    """Its inputs, where the names of columns do not say them."""
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """Columns of the prepared table that it needs."""
-        own = [name for name in self.expression.meta.root_names() if name not in self.bases]
+        made = {f"{base}{suffix}" for base in self.bases for suffix in ("", MEAN, SUM)}
+        own = [name for name in self.expression.meta.root_names() if name not in made]
         return tuple(dict.fromkeys([*own, *(name for base in self.bases.values() for name in base.columns)]))
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:
         """Names as in `RawTables.inputs`, sorted."""
-        return tuple(sorted({name for column in self.columns for name in inputs_of(column)}))
+        named = (name for column in self.columns for name in inputs_of(column))
+        return self.reads or tuple(sorted(set(named)))
 
 
 @dataclass(frozen=True)

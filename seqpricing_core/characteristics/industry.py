@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from seqpricing_core.characteristics.definition import Characteristic, Definition
+from seqpricing_core.characteristics.definition import MEAN, SUM, Characteristic, Definition
 from seqpricing_core.characteristics.market import MARKET
 from seqpricing_core.characteristics.statements import STATEMENT, positive
 
@@ -20,27 +20,20 @@ def _known(value: pl.Expr) -> pl.Expr:
     return pl.when(pl.col("industry").is_not_null()).then(value)
 
 
-def _industry_mean(column: str) -> pl.Expr:
-    """Infinite values are no values."""
-    finite = pl.when(pl.col(column).is_finite()).then(pl.col(column))
-    return finite.mean().over("month", "industry")
-
-
 def _adjusted(base: str) -> Definition:
     column = f"own_{base}"
     return Definition(
         f"{base} less its mean over the stocks of the industry (SIC2)",
-        _known(pl.col(column) - _industry_mean(column)),
+        _known(pl.col(column) - pl.col(column + MEAN)),
         {column: _OWN[base]},
     )
 
 
 _tax = Definition(
-    "current income taxes / earnings",
-    pl.col("current_income_taxes") / positive(pl.col("earnings")),
+    "current income taxes / earnings", pl.col("current_income_taxes") / positive(pl.col("earnings"))
 )
-_revenue = Definition("revenue", pl.when(pl.col("revenue") >= 0).then(pl.col("revenue")))
-_share = pl.col("own_revenue") / pl.col("own_revenue").sum().over("month", "industry")
+_revenue = Definition("revenue", pl.col("revenue"))
+_squared_revenue = Definition("revenue^2", pl.col("revenue") ** 2)
 
 INDUSTRY: tuple[Characteristic, ...] = (
     Characteristic(
@@ -67,15 +60,17 @@ INDUSTRY: tuple[Characteristic, ...] = (
         "herf", "Industry sales concentration", "Hou, Robinson (2006)", "annual",
         Definition(
             "sum over the stocks of the industry (SIC2) of (revenue / revenue of the industry)^2",
-            _known((_share**2).sum().over("month", "industry")),
-            {"own_revenue": _revenue},
+            _known(
+                pl.col("own_squared_revenue" + SUM) / positive(pl.col("own_revenue" + SUM)) ** 2
+            ),
+            {"own_revenue": _revenue, "own_squared_revenue": _squared_revenue},
         ),
     ),
     Characteristic(
         "indmom", "Industry momentum", "Moskowitz, Grinblatt (1999)", "monthly",
         Definition(
             "mean of mom_12 over the stocks of the industry (SIC2)",
-            _known(_industry_mean("own_mom_12")),
+            _known(pl.col("own_mom_12" + MEAN)),
             {"own_mom_12": _OWN["mom_12"]},
         ),
     ),
@@ -84,7 +79,7 @@ INDUSTRY: tuple[Characteristic, ...] = (
         Definition(
             "current income taxes / earnings, less its mean over the stocks of the industry (SIC2); the "
             "statutory tax rate, the same for all firms, is left out",
-            _known(pl.col("own_tax") - _industry_mean("own_tax")),
+            _known(pl.col("own_tax") - pl.col("own_tax" + MEAN)),
             {"own_tax": _tax},
         ),
     ),

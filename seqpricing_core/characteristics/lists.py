@@ -19,7 +19,8 @@ _MEMORY = (
 
 _SEQUENCE = {
     "A2ME": "a2me", "OA": "oa", "AOA": "aoa", "AT": "at", "BEME": "bm", "Beta_daily": "beta_daily",
-    "C": "cash", "C2D": "c2d", "CTO": "cto", "Dept2P": "debt2p", "Δceq": "egr", "Δ(ΔGM – ΔSales)": "dgm_dsales",
+    "C": "cash", "C2D": "c2d", "CTO": "cto", "Dept2P": "debt2p", "Δceq": "egr",
+    "Δ(ΔGM – ΔSales)": "dgm_dsales",
     "ΔSo": "chcsho", "Δshrout": "dshrout", "ΔPI2A": "dpi2a", "E2P": "ep", "EPS": "eps", "Free CF": "freecf",
     "Idol_vol": "rvar_ff3", "Investment": "agr", "IPM": "ipm", "IVC": "chinv", "Lev": "lev_book",
     "LDP": "dy", "MC": "mvel1", "Turnover": "turn_1", "NOA": "noa", "NOP": "nop", "O2P": "o2p", "OL": "ol",
@@ -88,15 +89,15 @@ LISTS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
 EXCEPTIONS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "memory": """\
-- The appendix gives names and frequencies, no formulas: formulas are those of Green, Hand, Zhang (2017), whose
-  acronyms it uses, as far as the table below says nothing else.
+- The appendix gives names and frequencies, no formulas: formulas are those of Green, Hand, Zhang (2017),
+  whose acronyms it uses, as far as the table below says nothing else.
 - `depr` and `herf` are called monthly there; both rest on annual items and change with them.
 - Where a source has quarters only, annual characteristics use the newest four.
 - `lgr` (growth in long-term debt) is growth of all liabilities, as in the programs of Green, Hand, Zhang.
 - `acc`, `absacc`, `pctacc` and `stdacc` take accruals from the cash-flow statement; `oa` and `aoa` take them
   from the balance sheet.
-- `cashdebt` takes the cash flow from the cash-flow statement, `mve_ia` the logarithm of market equity, `grcapx`
-  one year; `tb` leaves out the statutory tax rate, the same for all.
+- `cashdebt` takes the cash flow from the cash-flow statement, `mve_ia` the logarithm of market equity,
+  `grcapx` one year; `tb` leaves out the statutory tax rate, the same for all.
 """,
         "sequence": """\
 - The paper speaks of 51; its appendix lists 50, all of which are here.

@@ -3,8 +3,9 @@
 The table is a grid, every stock and every month of the history, sorted by stock and month (`compute.py`):
 so a shift of k rows is a shift of k months, and what it brings in from the stock above falls into the
 history, never into the year that is wanted. Windows are written out as sums of shifts: a value then
-depends on its own months alone, to the last bit. They demand every month in them; a stock with gaps has no momentum
-over the gap.
+depends on its own months alone, to the last bit. (Constants multiply for the same reason: polars divides
+a column by a number in two ways, one of them for pieces of a single row.) Windows demand every month in
+them; a stock with gaps has no momentum over the gap.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from seqpricing_core.characteristics.definition import Characteristic, Definition
+from seqpricing_core.characteristics.definition import Characteristic, Definition, total
 
 GHZ = "Green, Hand, Zhang (2017)"
 FNW = "Freyberger, Neuhierl, Weber (2020)"
@@ -24,22 +25,18 @@ def _months(column: pl.Expr, months: int, before: int = 0) -> list[pl.Expr]:
     return [column.shift(k) if k else column for k in range(before, before + months)]
 
 
-def _sum(terms: list[pl.Expr]) -> pl.Expr:
-    return pl.sum_horizontal(terms, ignore_nulls=False)
-
-
 def _mean(column: pl.Expr, months: int) -> pl.Expr:
-    return _sum(_months(column, months)) / months
+    return total(_months(column, months)) * (1 / months)
 
 
 def _power_sum(column: pl.Expr, months: int, power: int) -> pl.Expr:
-    return _sum([value**power for value in _months(column, months)])
+    return total([value**power for value in _months(column, months)])
 
 
 def _variance(column: pl.Expr, months: int, freedom: int) -> pl.Expr:
     """Sum of squared deviations over ``freedom``; never negative, which rounding can make it."""
     squares = _power_sum(column, months, 2) - months * _mean(column, months) ** 2
-    return squares.clip(lower_bound=0.0) / freedom
+    return squares.clip(lower_bound=0.0) * (1 / freedom)
 
 
 def _std(column: pl.Expr, months: int) -> pl.Expr:
@@ -49,8 +46,8 @@ def _std(column: pl.Expr, months: int) -> pl.Expr:
 def _skewness(column: pl.Expr, months: int) -> pl.Expr:
     mean = _mean(column, months)
     third = (
-        _power_sum(column, months, 3) / months
-        - 3 * mean * _power_sum(column, months, 2) / months
+        _power_sum(column, months, 3) * (1 / months)
+        - 3 * mean * _power_sum(column, months, 2) * (1 / months)
         + 2 * mean**3
     )
     return third / _variance(column, months, months) ** 1.5
@@ -63,7 +60,7 @@ def _complete(column: pl.Expr, months: int, value: pl.Expr) -> pl.Expr:
 
 def _momentum(months: int, before: int) -> pl.Expr:
     """Compound return over ``months`` months that end ``before`` months ago."""
-    return _sum([value.log1p() for value in _months(_ret, months, before)]).exp() - 1
+    return total([value.log1p() for value in _months(_ret, months, before)]).exp() - 1
 
 
 def _entries(table: dict[str, tuple[str, str, str, pl.Expr]], history_years: int) -> Iterator[Characteristic]:
@@ -74,7 +71,7 @@ def _entries(table: dict[str, tuple[str, str, str, pl.Expr]], history_years: int
 
 _ret = pl.col("ret")
 _turnover = pl.col("dollar_volume") / pl.when(pl.col("market_equity") > 0).then(pl.col("market_equity"))
-_amihud = pl.col("ret").abs() / (pl.col("dollar_volume") / 1e6)
+_amihud = pl.col("ret").abs() / (pl.col("dollar_volume") * 1e-6)
 _mom_12 = _momentum(11, 1)
 
 _THREE_YEARS: dict[str, tuple[str, str, str, pl.Expr]] = {
@@ -128,7 +125,7 @@ _THREE_YEARS: dict[str, tuple[str, str, str, pl.Expr]] = {
     "zerotrade": (
         "Zero trading days", "(days without volume + (1/turnover)/480000) * 21 / trading days",
         "Liu (2006)",
-        (pl.col("zero_volume_days") + 1 / _turnover / 480_000) * 21 / pl.col("trading_days"),
+        (pl.col("zero_volume_days") + 1 / (_turnover * 480_000)) * 21 / pl.col("trading_days"),
     ),
     "dshrout": (
         "Change in shares outstanding (market data)", "shares / shares 12 months before - 1",

@@ -22,8 +22,8 @@ from seqpricing_core.characteristics.day_statistics import (
     THREE_FACTORS,
     WEEK,
     WEEK_SUMS,
-    Floats,
 )
+from seqpricing_core.characteristics.segments import Floats
 
 BETA_MONTHS, BETA_WEEKS = 36, 52
 """Weekly regressions: 3 years, with at least this many weeks (GHZ)."""

@@ -2,9 +2,10 @@
 
 Columns: ``assets`` is the item of the newest fiscal year that is public at the end of the month,
 ``assets_1`` that of the year before; ``assets_q`` is the newest public quarter, ``assets_q1`` and
-``assets_q4`` one and four quarters before it. Where no annual statement is public (or the newest is too old), ``assets`` is the newest quarter,
-``assets_1`` four quarters before, and flows are sums of four quarters. ``equity`` is market equity of the
-month itself, over all share classes of the firm where they are known: ratios to price move monthly.
+``assets_q4`` one and four quarters before it. Where no annual statement is public (or the newest is too
+old), ``assets`` is the newest quarter, ``assets_1`` four quarters before, and flows are sums of four
+quarters. ``equity`` is market equity of the month itself, over all share classes of the firm where they
+are known: ratios to price move monthly.
 
 A missing item makes the characteristic missing; nothing is taken for zero. Denominators must be
 positive: a ratio to zero or to a loss has no order.
@@ -16,7 +17,7 @@ from functools import reduce
 
 import polars as pl
 
-from seqpricing_core.characteristics.definition import Characteristic, Definition, Frequency
+from seqpricing_core.characteristics.definition import Characteristic, Definition, Frequency, total
 
 _c = pl.col
 
@@ -94,7 +95,7 @@ def _score() -> pl.Expr:
         liquidity() > liquidity("_1"), margin() > margin("_1"), turnover() > turnover("_1"),
         _c("shares") <= _c("shares_1"),
     ]  # fmt: skip
-    return pl.sum_horizontal((s.cast(pl.Float64) for s in signals), ignore_nulls=False)
+    return total(signal.cast(pl.Float64) for signal in signals)
 
 
 QUARTERS = 16
@@ -104,9 +105,9 @@ QUARTERS = 16
 def _deviation(values: list[pl.Expr], minimum: int) -> pl.Expr:
     """Standard deviation of those that are known; null if fewer than ``minimum`` are."""
     finite = [pl.when(value.is_finite()).then(value) for value in values]
-    count = pl.sum_horizontal(value.is_not_null().cast(pl.Float64) for value in finite)
-    mean = pl.sum_horizontal(finite) / count
-    squares = pl.sum_horizontal((value - mean) ** 2 for value in finite)
+    count = total(value.is_not_null().cast(pl.Float64) for value in finite)
+    mean = total(value.fill_null(0.0) for value in finite) / count
+    squares = total(((value - mean) ** 2).fill_null(0.0) for value in finite)
     return pl.when(count >= minimum).then((squares / (count - 1)).sqrt())
 
 
@@ -130,7 +131,7 @@ def _increases() -> pl.Expr:
     rises = [_c(_quarter("earnings", k)) > _c(_quarter("earnings", k + 4)) for k in range(8)]
     rises = [rises[0], *(rise.fill_null(value=False) for rise in rises[1:])]
     streaks = [reduce(lambda a, b: a & b, rises[: k + 1]) for k in range(8)]
-    count = pl.sum_horizontal(streak.cast(pl.Float64) for streak in streaks)
+    count = total(streak.cast(pl.Float64) for streak in streaks)
     return pl.when(rises[0].is_not_null()).then(count)
 
 

@@ -106,7 +106,7 @@ def _slope(days: int) -> pl.Expr:
     """Of returns on days: sum of (k - mean of k) r_k / sum of (k - mean of k)^2."""
     middle = pl.col("place") - (days - 1) / 2
     crossed = _sum(pl.col("place") * pl.col("ret"), days) - middle * _sum(pl.col("ret"), days)
-    return crossed / (days * (days**2 - 1) / 12)
+    return crossed * (12 / (days * (days**2 - 1)))
 
 
 def _variance_ratio() -> pl.Expr:
@@ -116,9 +116,14 @@ def _variance_ratio() -> pl.Expr:
     return 1 - explained / pl.when(variance > 0).then(variance)
 
 
+def _days(count: int) -> str:
+    return "1 day" if count == 1 else f"{count} days"
+
+
 def _feature(acronym: str, name: str, formula: str, expression: pl.Expr) -> Characteristic:
     return Characteristic(
-        acronym, name, "Boutier, *trend*", "daily", Definition(formula, expression),
+        acronym, name, "Boutier, *trend*", "daily",
+        Definition(formula, expression, reads=("stock_days.ret",)),
         history_years=TREND_HISTORY_YEARS,
     )  # fmt: skip
 
@@ -126,8 +131,8 @@ def _feature(acronym: str, name: str, formula: str, expression: pl.Expr) -> Char
 TREND: Final[tuple[Characteristic, ...]] = (
     *(
         _feature(
-            f"normalized_return_{n}", f"Normalized return, {n} days",
-            f"return over {n} days / exponentially weighted daily volatility (span {VOLATILITY_SPAN} days)",
+            f"normalized_return_{n}", f"Normalized return, {_days(n)}",
+            f"return over {_days(n)} / exponentially weighted daily volatility (span {VOLATILITY_SPAN} days)",
             _return(n) / pl.col("volatility"),
         )
         for n in RETURN_DAYS
@@ -156,8 +161,8 @@ TREND: Final[tuple[Characteristic, ...]] = (
     ),
     *(
         _feature(
-            f"alpha_{n}", f"Alpha, {n} days",
-            f"sum over {n} days of (excess return - beta_{YEAR} of the day * market's excess return)",
+            f"alpha_{n}", f"Alpha, {_days(n)}",
+            f"sum over {_days(n)} of (excess return - beta_{YEAR} of the day * market's excess return)",
             _sum(pl.col("alpha"), n),
         )
         for n in (1, 5, 21)
