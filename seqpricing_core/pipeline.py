@@ -11,7 +11,8 @@ from pathlib import Path
 
 import polars as pl
 
-from seqpricing_core.characteristics.compute import HISTORY_YEARS, compute_characteristics
+from seqpricing_core.characteristics.compute import DAY_HISTORY_YEARS, compute_characteristics
+from seqpricing_core.characteristics.day_statistics import day_statistics, market_days
 from seqpricing_core.evaluation.performance import compute_performance
 from seqpricing_core.models.family import FittedFamily, fit_family, starts_warm
 from seqpricing_core.panel.build import build_panel
@@ -25,7 +26,7 @@ from seqpricing_core.predictions import (
     predict_test_year,
 )
 from seqpricing_core.signal import next_month_signal
-from seqpricing_core.sources import prepare_source, truth_file
+from seqpricing_core.sources import RawTables, prepare_source, truth_file
 from seqpricing_core.sources.macro import read_macro
 from seqpricing_core.study import Study
 from seqpricing_core.windows import WindowSamples, split_estimation, window_for
@@ -116,19 +117,21 @@ def prepare_data(study: Study, folder: Path) -> StudyData:
     """Raw -> characteristics -> panel -> managed portfolios, year by year."""
     source = prepare_source(study, folder)
     sample_years = range(study.sample.first_year, study.sample.last_year + 1)
-    raw_years = range(sample_years.start - 1 - HISTORY_YEARS, sample_years.stop)
+    raw_years = range(sample_years.start - 1 - study.history_years, sample_years.stop)
     stock_months = {year: source.stock_months(year) for year in raw_years}
     statements = {year: source.statements(year) for year in raw_years}
 
     macro = (
         MacroSeries.from_table(pl.concat(read_macro(study, y) for y in sample_years)) if study.macro else None
     )
+    of_days = statistics_of_days(source, raw_years) if study.reads_days else None
     data = StudyData({}, {}, {}, macro)
     for year in range(sample_years.start - 1, sample_years.stop):
-        history = range(year - HISTORY_YEARS, year + 1)
+        history = range(year - study.history_years, year + 1)
         data.characteristics[year] = compute_characteristics(
             pl.concat(stock_months[y] for y in history), pl.concat(statements[y] for y in history),
             year, study.computed_characteristics,
+            pl.concat(of_days[y] for y in range(year - DAY_HISTORY_YEARS, year + 1)) if of_days else None,
         )  # fmt: skip
     for year in sample_years:
         known = pl.concat([data.characteristics[year - 1], data.characteristics[year]])
@@ -138,6 +141,19 @@ def prepare_data(study: Study, folder: Path) -> StudyData:
             panel, constant=study.panel.managed_portfolio_constant
         )
     return data
+
+
+def statistics_of_days(source: RawTables, years: range) -> dict[int, pl.DataFrame]:
+    """What the months of these years need to remember of their days; one year of days is held at a time."""
+    markets: dict[int, pl.DataFrame] = {}
+    found: dict[int, pl.DataFrame] = {}
+    for year in years:
+        days = source.stock_days(year)
+        assert days is not None
+        markets[year] = market_days(days, source.factor_days(year))
+        market = pl.concat(markets[y] for y in (year - 1, year) if y in markets)
+        found[year] = day_statistics(days, market, year)
+    return found
 
 
 def estimation_samples(study: Study, data: StudyData, test_year: int) -> WindowSamples:

@@ -14,6 +14,7 @@ from seqpricing_core.models.factor_model import (
 from seqpricing_core.models.family import FittedFamily
 from seqpricing_core.panel.managed_portfolios import solve_gram, with_constant
 from seqpricing_core.panel.panel import Float64, Panel, Sample
+from seqpricing_core.tables import EXCHANGES
 
 ORACLE_FACTORS = 3
 """The simulated market has three true factors."""
@@ -41,7 +42,8 @@ def predict_test_year(fitted: FittedFamily, test: Sample, factors_from: Sample |
     DataFrame
         ``family``, ``number_of_factors`` (0 for a forecaster), ``month``, ``asset_id``, ``expected_return``,
         ``fitted_return`` (null for a forecaster), ``excess_return`` (decimal; null for a stock without a
-        return in t), ``market_equity`` (USD, end of t-1); sorted by K, month, asset.
+        return in t), ``market_equity`` (USD, end of t-1), and ``exchange`` where the source has it; sorted
+        by K, month, asset.
     """
     source = test if factors_from is None else factors_from
     return pl.concat(
@@ -100,6 +102,7 @@ def _predictions_frame(
             "fitted_return": fitted,
             "excess_return": panel.excess_return,
             "market_equity": panel.market_equity,
+            **_exchange(panel),
         }
     ).select(
         pl.lit(family).alias("family"),
@@ -107,8 +110,17 @@ def _predictions_frame(
         pl.col("month").cast(pl.Date).dt.month_end(),
         pl.col("asset_id", "expected_return"),
         pl.col("fitted_return", "excess_return").fill_nan(None),
-        pl.col("market_equity"),
+        pl.col("market_equity", *_exchange(panel)),
     )
+
+
+def _exchange(panel: Panel) -> dict[str, pl.Series]:
+    """The column ``exchange`` where the source knows any: NYSE breakpoints and size limits need it."""
+    if panel.exchange is None:
+        return {}
+    names = np.array([*EXCHANGES, "unknown"])[panel.exchange]  # -1 is the last one
+    column = pl.Series(names)
+    return {"exchange": column.set(column.is_in(["OTHER", "unknown"]), None)}
 
 
 def predict_managed_portfolios(predictions: pl.DataFrame, panel: Panel, *, constant: bool) -> pl.DataFrame:

@@ -89,7 +89,7 @@ def known_at_end(study: Study, characteristics: pl.DataFrame, past_managed_portf
     """What is known of the month to be priced: all stocks of the universe at the end of the newest month."""
     month = np.datetime64(study.signal_month, "M")
     newest = characteristics.filter(pl.col("month") == month_ends(np.array([month - 1]))[0])
-    rows = rank_known(newest, study.acronyms, study.universe).sort("asset_id")
+    rows = rank_known(newest, study.acronyms, study.universe, study.panel).sort("asset_id")
     if not len(rows):
         raise InputError(
             "no stock can be ranked at the end of the newest month",

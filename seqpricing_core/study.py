@@ -128,6 +128,16 @@ class Universe(Config):
 
     minimum_history_months: Annotated[int, Field(ge=0, le=36)] = 12
     require: tuple[str, ...] = ("mvel1",)
+    common_shares_only: bool = True
+    """Leave out what is known to be no ordinary common share (CRSP codes other than 10 and 11)."""
+    exchanges: Annotated[tuple[Literal["NYSE", "AMEX", "NASDAQ", "OTHER"], ...], Field(min_length=1)] = (
+        "NYSE",
+        "AMEX",
+        "NASDAQ",
+    )
+    """Leave out what is known to be listed elsewhere. A source that names no exchange loses nothing."""
+    minimum_price: Annotated[float, Field(gt=0)] | None = None
+    """USD, of the price that traded at the end of t-1; a stock whose price is unknown is left out."""
 
     @field_validator("require")
     @classmethod
@@ -140,6 +150,11 @@ class Panel(Config):
     """How characteristics become z."""
 
     managed_portfolio_constant: bool = True
+    missing_characteristics: Literal["median", "zero"] = "median"
+    """``median``: of the month, before ranking. ``zero``: ranks are of those known, the others become 0 after
+    it (*deepchar*)."""
+    impute_missing_returns: bool = False
+    """Give a stock without a return in t the median of the month (*memory*), instead of leaving it out."""
 
 
 class Windows(Config):
@@ -266,7 +281,8 @@ class Study(Config):
     macro: Macro | None = None
     sample: Sample
     universe: Universe = Universe()
-    characteristics: tuple[str, ...] | Literal["all"] = "all"
+    characteristics: tuple[str, ...] | Literal["all", "memory", "sequence", "deepchar", "recurrent"] = "all"
+    """Acronyms; or ``all``, or a paper's list: what of it the source provides."""
     panel: Panel = Panel()
     windows: Windows = Windows()
     number_of_factors: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 2, 3, 4, 5, 6)
@@ -305,6 +321,17 @@ class Study(Config):
                 raise ValueError("'all', or at least one acronym of the registry, each once")
             _require_registered(value)
         return value
+
+    @model_validator(mode="after")
+    def _characteristics_of_source(self) -> Self:
+        from seqpricing_core.characteristics.registry import available_characteristics
+
+        available_characteristics(self.computed_characteristics, self.inputs)
+        if not self.acronyms:
+            raise ValueError(f"a source that can provide one of the characteristics '{self.characteristics}'")
+        if self.universe.minimum_price is not None and ("stock_months.unadjusted_price" not in self.inputs):
+            raise ValueError("a source with unadjusted_price in stock_months for universe.minimum_price")
+        return self
 
     @model_validator(mode="after")
     def _enough_managed_portfolios(self) -> Self:
@@ -369,9 +396,43 @@ class Study(Config):
     @property
     def acronyms(self) -> tuple[str, ...]:
         """Characteristics of the panel, in order."""
-        from seqpricing_core.characteristics.registry import REGISTRY
+        from seqpricing_core.characteristics.registry import available_characteristics
 
-        return tuple(REGISTRY) if self.characteristics == "all" else self.characteristics
+        if isinstance(self.characteristics, tuple):
+            return self.characteristics
+        return available_characteristics(self.characteristics, self.inputs)
+
+    @property
+    def inputs(self) -> frozenset[str]:
+        """What the source has, as `RawTables.inputs` names it."""
+        from seqpricing_core.sources.inputs import source_inputs
+
+        return source_inputs(self.source)
+
+    @property
+    def absent_characteristics(self) -> dict[str, str]:
+        """What the source cannot provide of those asked for by name of a list, and why."""
+        from seqpricing_core.characteristics.registry import absent_characteristics, characteristics_of_list
+
+        if isinstance(self.characteristics, tuple):
+            return {}
+        asked = characteristics_of_list(self.characteristics)
+        absent = absent_characteristics(self.inputs)
+        return {acronym: absent[acronym] for acronym in asked if acronym in absent}
+
+    @property
+    def history_years(self) -> int:
+        """Calendar years of raw tables before year y that the characteristics of year y may reach."""
+        from seqpricing_core.characteristics.registry import history_years
+
+        return history_years(self.computed_characteristics)
+
+    @property
+    def reads_days(self) -> bool:
+        """Whether a characteristic is made from days."""
+        from seqpricing_core.characteristics.registry import read_days
+
+        return read_days(self.computed_characteristics, self.inputs)
 
     @property
     def computed_characteristics(self) -> tuple[str, ...]:

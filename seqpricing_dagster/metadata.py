@@ -29,7 +29,7 @@ def table_metadata(table: pl.DataFrame) -> dict[str, Any]:
     if len(table):
         shown["missing_values"] = sum(table.null_count().row(0)) / (len(table) * table.width)
         if dates:
-            column = "month" if "month" in dates else "available_from"
+            column = next(name for name in ("month", "day", "available_from") if name in dates)
             shown["first_date"] = str(table[column].min())
             shown["last_date"] = str(table[column].max())
     return shown

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from seqpricing_core.characteristics.compute import HISTORY_YEARS
+from seqpricing_core.characteristics.compute import DAY_HISTORY_YEARS
 from seqpricing_core.study import Study
 
 
@@ -27,7 +27,9 @@ class Years:
     """Test years, and the year of the signal where it lies beyond them."""
     same_year: dg.TimeWindowPartitionMapping
     history: dg.TimeWindowPartitionMapping
-    """Characteristics of y read raw years y - 3 .. y."""
+    """Characteristics of y read the raw years before it that they need: `Study.history_years`."""
+    day_history: dg.TimeWindowPartitionMapping
+    """They read the monthly statistics of days of y - 3 .. y."""
     year_before: dg.TimeWindowPartitionMapping
     """January's returns meet December's characteristics."""
     estimation: dg.TimeWindowPartitionMapping
@@ -49,14 +51,17 @@ def years_of(study: Study) -> Years:
     last = study.sample.last_year if study.sample.last_month else None
     first = study.sample.first_year
     return Years(
-        raw=_yearly(first - 1 - HISTORY_YEARS, last),
+        raw=_yearly(first - 1 - study.history_years, last),
         characteristics=_yearly(first - 1, last),
         panel=_yearly(first, last),
         test=_yearly(study.first_test_year, last),
         models=_yearly(study.first_test_year, study.signal_year if last else None, years_ahead=1),
         same_year=dg.TimeWindowPartitionMapping(),
-        history=dg.TimeWindowPartitionMapping(start_offset=-HISTORY_YEARS),
-        year_before=dg.TimeWindowPartitionMapping(start_offset=-1),
+        history=dg.TimeWindowPartitionMapping(start_offset=-study.history_years),
+        day_history=dg.TimeWindowPartitionMapping(start_offset=-DAY_HISTORY_YEARS),
+        year_before=dg.TimeWindowPartitionMapping(
+            start_offset=-1, allow_nonexistent_upstream_partitions=True
+        ),
         estimation=dg.TimeWindowPartitionMapping(start_offset=-study.windows.estimation_years, end_offset=-1),
         window_before=dg.TimeWindowPartitionMapping(
             start_offset=-1, end_offset=-1, allow_nonexistent_upstream_partitions=True

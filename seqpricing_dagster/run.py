@@ -14,11 +14,11 @@ import dagster as dg
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from seqpricing_core.characteristics.compute import HISTORY_YEARS
 from seqpricing_core.models.family import starts_warm
 from seqpricing_core.storage import write_atomically
 from seqpricing_core.study import Study
 from seqpricing_dagster.assets.models import predicting_families
+from seqpricing_dagster.assets.raw import day_tables
 from seqpricing_dagster.definitions import build_definitions
 from seqpricing_dagster.project import (
     OUTPUTS_VARIABLE,
@@ -52,10 +52,12 @@ def stages_of(project: Project) -> list[Stage]:
         "evaluation/portfolio_returns", "evaluation/performance", "evaluation/report",
         "explain/characteristic_importance",
     )  # fmt: skip
-    raw = ("raw/stock_months", "raw/statements", "raw/factors")
+    raw = ("raw/stock_months", "raw/statements", "raw/factors", *day_tables(study))
+    raw_years = _keys(range(first - 1 - study.history_years, stop))
     return [
         Stage("raw files", ("raw/vendor_files", *(["raw/macro_file"] if study.macro else [])), (None,)),
-        Stage("raw tables", raw, _keys(range(first - 1 - HISTORY_YEARS, stop))),
+        Stage("raw tables", raw, raw_years),
+        *_day_stages(study, raw_years),
         *([Stage("macro series", ("raw/macro",), _keys(range(first, stop)))] if study.macro else []),
         Stage("characteristics", ("panel/characteristics",), _keys(range(first - 1, stop))),
         Stage("panel", ("panel/panel", "panel/managed_portfolios"), _keys(range(first, stop))),
@@ -64,6 +66,16 @@ def stages_of(project: Project) -> list[Stage]:
         Stage("portfolios, scores, report", scores, (None,)),
         Stage("next month's signal", ("signal/next_month_signal",), (None,)),
         *_robustness_stages(study),
+    ]
+
+
+def _day_stages(study: Study, years: tuple[str | None, ...]) -> list[Stage]:
+    """Only of a study whose characteristics read days."""
+    if not study.reads_days:
+        return []
+    return [
+        Stage("market days", ("panel/market_days",), years),
+        Stage("statistics of days", ("panel/day_statistics",), years),
     ]
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from seqpricing_core.characteristics.compute import HISTORY_YEARS, compute_characteristics
+from seqpricing_core.characteristics.compute import compute_characteristics
 from seqpricing_core.errors import InputError
 from seqpricing_core.models.family import FittedFamily, fit_family
 from seqpricing_core.panel.build import build_panel
@@ -30,11 +30,20 @@ from seqpricing_core.windows import Window, WindowSamples, split_estimation, win
 
 TABLES = ("stock_months", "statements", "factors")
 
+CHARACTERISTICS = (
+    "mom_1 mom_6 mom_12 mom_36 chmom high52 retvol maxret retvol_12 mvel1 dolvol turn stdturn ill zerotrade bm ep "
+    "sp cfp lev agr egr lgr sgr grcapx chcsho acc absacc pctacc roa roe chpm chato cash cashpr cashdebt currat "
+    "pchcurrat salecash invest"
+).split()
+"""Forty that need three years of history, no days and no further items."""
+HISTORY_YEARS = 3
+
 SETTINGS: dict[str, Any] = {
     "name": "small",
     "title": "small simulated market",
     "source": {"kind": "simulated", "seed": 3, "stocks": 70, "loadings": "nonlinear"},
     "sample": {"first_month": "2000-01", "last_month": "2005-12"},
+    "characteristics": CHARACTERISTICS,
     "windows": {"train_years": 3, "validation_years": 1},
     "number_of_factors": [1, 2],
     "models": {
@@ -103,16 +112,27 @@ class Steps:
         }
 
 
-@pytest.fixture(scope="session")
-def plain_loop() -> Any:
-    """The usual training loop, torch's own modules: twin of the engine and baseline of its benchmark."""
-    path = Path(__file__).parent.parent / "benchmarks" / "plain_loop.py"
-    spec = importlib.util.spec_from_file_location("plain_loop", path)
+def benchmark_module(name: str) -> Any:
+    """A file of benchmarks/, imported."""
+    path = Path(__file__).parent.parent / "benchmarks" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def plain_loop() -> Any:
+    """The usual training loop, torch's own modules: twin of the engine and baseline of its benchmark."""
+    return benchmark_module("plain_loop")
+
+
+@pytest.fixture(scope="session")
+def random_market() -> Any:
+    """Random canonical tables of any size, with every difficulty."""
+    return benchmark_module("random_market")
 
 
 def settings_with(changes: dict[str, Any]) -> dict[str, Any]:

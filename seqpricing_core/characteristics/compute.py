@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import polars as pl
 
-from seqpricing_core.characteristics.registry import REGISTRY
-from seqpricing_core.characteristics.statements import BALANCE_ITEMS, FLOW_ITEMS
+from seqpricing_core.characteristics.day_statistics import STATISTIC_INPUTS
+from seqpricing_core.characteristics.definition import ITEM_COLUMN, MEAN, SUM, Definition, total
+from seqpricing_core.characteristics.registry import REGISTRY, history_years
+from seqpricing_core.characteristics.rolling import rolling_characteristics
+from seqpricing_core.characteristics.segments import group_sums
+from seqpricing_core.tables import FLOW_ITEMS, STATEMENTS, STOCK_MONTHS, with_optional_columns
 
-HISTORY_YEARS = 3
-"""Calendar years of raw tables before year y that the characteristics of year y may reach:
-36 months of returns (mom_36); the 8th newest quarter of a statement that is still fresh, 12 quarters ago."""
+DAY_HISTORY_YEARS = 3
+"""Years of `day_statistics` before year y that the characteristics of year y may reach."""
 
 MAXIMUM_AGE_QUARTERS = 5
-"""A statement whose quarter ended longer ago says nothing any more."""
+"""A quarterly statement whose quarter ended longer ago says nothing any more."""
+MAXIMUM_AGE_YEAR = 6
+"""The same for an annual one, in quarters: six months until it is public, a year until the next one."""
 
 
 def compute_characteristics(
@@ -22,6 +28,7 @@ def compute_characteristics(
     statements: pl.DataFrame,
     year: int,
     acronyms: Sequence[str],
+    day_statistics: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Raw characteristics of every stock at the end of every month of ``year``.
 
@@ -32,67 +39,195 @@ def compute_characteristics(
     Parameters
     ----------
     stock_months, statements
-        Canonical tables with at least the years ``year - HISTORY_YEARS`` .. ``year``.
+        Canonical tables with at least the years ``year - history_years(acronyms)`` .. ``year``.
     year
         Year of the rows returned.
     acronyms
         Which characteristics of the registry, in the order of the columns.
+    day_statistics
+        `day_statistics` of the years ``year - DAY_HISTORY_YEARS`` .. ``year``; None for a source without
+        days, whose characteristics then have the definitions that need none.
 
     Returns
     -------
     DataFrame
         ``asset_id``, ``month``, ``history_months`` (months since the first in the tables),
-        ``market_equity`` (USD), then one Float64 column per acronym; null where it cannot be
-        computed, never NaN or infinite. One row per stock that traded in the month.
+        ``market_equity`` (USD), what the universe is chosen by (`CARRIED`), then one Float64 column per
+        acronym; null where it cannot be computed, never NaN or infinite. One row per stock that traded in the
+        month.
     """
-    months = _fill_gaps(stock_months.drop("shares", strict=False))
-    quarters = _quarters_known(months, statements, year)
-    chosen = [REGISTRY[acronym].expression.alias(acronym) for acronym in acronyms]
-    market = [e for e, a in zip(chosen, acronyms, strict=True) if REGISTRY[a].source == "market"]
-    accounting = [e for e, a in zip(chosen, acronyms, strict=True) if REGISTRY[a].source != "market"]
-    computed = (
-        months.with_columns(market)
+    definitions = {acronym: _definition(acronym, day_statistics is not None) for acronym in acronyms}
+    plan = _Plan.of(definitions)
+    stocks = (
+        _grid(stock_months, year, history_years(acronyms))
+        .with_columns(plan.market)
         .filter(pl.col("month").dt.year() == year, pl.col("traded"))
-        .join(quarters, on=["asset_id", "month"], how="left")
-        .with_columns(accounting)
-        .select("asset_id", "month", "history_months", "market_equity", *acronyms)
-        .with_columns(pl.when(pl.col(a).is_finite()).then(pl.col(a)).alias(a) for a in acronyms)
+        .with_columns(industry=pl.col("sic") // 100)
+        .collect()
     )
-    return computed.sort("month", "asset_id").collect()
-
-
-def _fill_gaps(stock_months: pl.DataFrame) -> pl.LazyFrame:
-    """One row per stock and calendar month between its first and last, so that shifts are months."""
-    spans = stock_months.group_by("asset_id").agg(
-        pl.col("month").min().alias("first"), pl.col("month").max().alias("last")
-    )
-    calendar = (
-        spans.lazy()
-        .select(
-            "asset_id",
-            "first",
-            pl.date_ranges(pl.col("first").dt.month_start(), pl.col("last"), "1mo").alias("month"),
+    stocks = stocks.with_columns(_firm_equity(stocks))
+    keys = stocks.select("asset_id", "month").sort("month", "asset_id")
+    for found in (
+        _days_known(day_statistics, year, plan.statistics),
+        _statements_known(keys, statements, plan.items),
+    ):
+        stocks = stocks.join(found, on=["asset_id", "month"], how="left", maintain_order="left")
+    stocks = stocks.lazy().with_columns(plan.rest).collect()
+    table = (
+        stocks.lazy()
+        .with_columns(column for base in plan.bases for column in _of_industry(stocks, base))
+        .with_columns(plan.compared)
+        .select("asset_id", "month", "history_months", "market_equity", *CARRIED, *acronyms)
+        .with_columns(
+            pl.when(pl.col(a).is_finite()).then(pl.col(a)).cast(pl.Float64).alias(a) for a in acronyms
         )
-        .explode("month")
-        .with_columns(pl.col("month").dt.month_end())
     )
-    observed = stock_months.lazy().with_columns(pl.lit(True).alias("traded"))
+    return table.sort("month", "asset_id").collect()
+
+
+CARRIED = ("exchange", "common_share", "sic", "unadjusted_price")
+"""Columns of ``stock_months`` that go with the characteristics."""
+
+
+def _definition(acronym: str, with_days: bool) -> Definition:  # noqa: FBT001
+    entry = REGISTRY[acronym]
+    needs_days = any(name.startswith("stock_days.") for name in entry.definition.inputs)
+    return entry.instead if entry.instead is not None and needs_days and not with_days else entry.definition
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The expressions of the characteristics asked for, by the step that can evaluate them."""
+
+    market: list[pl.Expr]
+    """Those that look back over months: on the grid of the whole history."""
+    rest: list[pl.Expr]
+    """On the rows of the year, once days and statements are joined."""
+    compared: list[pl.Expr]
+    """Across the stocks of an industry, once the others are there."""
+    bases: list[str]
+    """Columns whose means and sums over industries these need."""
+    statistics: list[str]
+    """Columns of days that they need."""
+    items: list[str]
+    """Columns of statements that they need."""
+
+    @classmethod
+    def of(cls, definitions: dict[str, Definition]) -> _Plan:
+        bases = {n: b for d in definitions.values() for n, b in d.bases.items()}
+        plain = {n: d for n, d in definitions.items() if not d.bases} | bases
+        columns = dict.fromkeys(column for d in definitions.values() for column in d.columns)
+        statistics = [column for column in columns if column in STATISTIC_INPUTS]
+        items = [column for column in columns if ITEM_COLUMN.fullmatch(column)]
+        later = {*statistics, *items, "equity", "industry"}
+        market = {n: d for n, d in plain.items() if later.isdisjoint(d.columns)}
+        return cls(
+            market=[d.expression.alias(n) for n, d in market.items()],
+            rest=[d.expression.alias(n) for n, d in plain.items() if n not in market],
+            compared=[d.expression.alias(n) for n, d in definitions.items() if d.bases],
+            bases=list(bases),
+            statistics=statistics,
+            items=items,
+        )
+
+
+def _firm_equity(stocks: pl.DataFrame) -> pl.Series:
+    """Market equity of all share classes of the month, for ratios to what the whole firm owns and earns."""
+    whole, _ = group_sums(stocks, ("month", "company_id"), "market_equity")
+    own = pl.col("market_equity")
+    alone = pl.col("company_id").is_null() | own.is_null()
+    return stocks.select(pl.when(alone).then(own).otherwise(pl.lit(whole)).alias("equity")).to_series()
+
+
+def _of_industry(stocks: pl.DataFrame, base: str) -> list[pl.Series]:
+    sums, counts = group_sums(stocks, ("month", "industry"), base)
+    return [sums.alias(f"{base}{SUM}"), (sums / counts).alias(f"{base}{MEAN}")]
+
+
+def _grid(stock_months: pl.DataFrame, year: int, history: int) -> pl.LazyFrame:
+    """A row for every stock of ``year`` and every month of the history, so that shifts are months."""
+    months = with_optional_columns(stock_months, STOCK_MONTHS).rename({"shares": "shares_outstanding"})
+    first = months.group_by("asset_id").agg(pl.col("month").min().alias("first"))
+    assets = months.filter(pl.col("month").dt.year() == year).select("asset_id").unique()
+    calendar = pl.DataFrame(
+        {
+            "month": pl.date_range(
+                pl.date(year - history, 1, 1), pl.date(year, 12, 1), "1mo", eager=True
+            ).dt.month_end()
+        }
+    )
     elapsed = (pl.col("month").dt.year() - pl.col("first").dt.year()) * 12 + (
         pl.col("month").dt.month() - pl.col("first").dt.month()
     )
     return (
-        calendar.join(observed, on=["asset_id", "month"], how="left")
-        .with_columns((elapsed + 1).alias("history_months"), pl.col("traded").fill_null(value=False))
+        assets.sort("asset_id")
+        .join(first, on="asset_id", maintain_order="left")
+        .join(calendar, how="cross", maintain_order="left_right")
+        .lazy()
+        .join(
+            months.lazy().with_columns(traded=pl.lit(value=True)), on=["asset_id", "month"], how="left",
+            maintain_order="left",
+        )
+        .with_columns(
+            (elapsed + 1).alias("history_months"), pl.col("traded").fill_null(value=False)
+        )
         .drop("first")
-        .sort("asset_id", "month")
-    )
+    )  # fmt: skip
 
 
-def _quarters_known(months: pl.LazyFrame, statements: pl.DataFrame, year: int) -> pl.LazyFrame:
-    """Newest public quarter, quarters before it and trailing sums, for each stock and month.
+def _days_known(statistics: pl.DataFrame | None, year: int, columns: Sequence[str]) -> pl.DataFrame:
+    """The statistics of days asked for, null without days."""
+    keys = {"asset_id": pl.Int64, "month": pl.Date}
+    if statistics is None or not columns:
+        return pl.DataFrame(schema=keys | dict.fromkeys(columns, pl.Float64))
+    of_year = statistics.filter(pl.col("month").dt.year() == year)
+    if not set(columns) <= set(statistics.columns):
+        rolled = rolling_characteristics(statistics, year)
+        of_year = of_year.join(rolled, on=["asset_id", "month"], how="left")
+    return of_year.select("asset_id", "month", *columns)
 
-    Each quarter is looked up by itself and must itself be public by the end of the month, so
-    a late filing of an old quarter neither hides the newer ones nor is seen too early.
+
+def _statements_known(keys: pl.DataFrame, statements: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    """The columns of statements asked for: quarters, and years from annual statements or from quarters."""
+    matches = [match for column in columns if (match := ITEM_COLUMN.fullmatch(column))]
+    quarterly = {(m[1], int(m[3] or 0)): m[0] for m in matches if m[3] is not None}
+    annual = {(m[1], 4 * int(m[2] or 0)): m[0] for m in matches if m[3] is None}
+    filed = with_optional_columns(statements, STATEMENTS)
+    of_quarters = {(item, lag + k) for item, lag in annual for k in range(4 if item in FLOW_ITEMS else 1)}
+    known = (
+        _periods_known(keys, filed.filter(pl.col("period_months") == 3), of_quarters | set(quarterly),
+                       MAXIMUM_AGE_QUARTERS)
+        .with_columns(_four_quarters(item, lag).alias(name) for (item, lag), name in annual.items())
+        .select(
+            "asset_id", "month", *annual.values(),
+            *(pl.col(f"{item}_p{lag}").alias(name) for (item, lag), name in quarterly.items()),
+        )
+    )  # fmt: skip
+    years = _periods_known(keys, filed.filter(pl.col("period_months") == 12), set(annual), MAXIMUM_AGE_YEAR)
+    return known.join(years, on=["asset_id", "month"], how="full", coalesce=True).select(
+        "asset_id", "month", *quarterly.values(),
+        *(
+            pl.when(pl.col("newest").is_null()).then(pl.col(name)).otherwise(pl.col(f"{item}_p{lag}"))
+            .alias(name)
+            for (item, lag), name in annual.items()
+        ),
+    )  # fmt: skip
+
+
+def _four_quarters(item: str, lag: int) -> pl.Expr:
+    """An annual item from quarters: the sum of four for a flow, else the last."""
+    newest_first = [pl.col(f"{item}_p{lag + k}") for k in range(4 if item in FLOW_ITEMS else 1)]
+    return total(newest_first)
+
+
+def _periods_known(
+    keys: pl.DataFrame, statements: pl.DataFrame, wanted: set[tuple[str, int]], maximum_age: int
+) -> pl.DataFrame:
+    """``item_p<k>`` for every item and k in ``wanted``: k quarters before the newest public period.
+
+    Each period is looked up by itself and must itself be public by the end of the month, so
+    a late filing of an old period neither hides the newer ones nor is seen too early. Rows: stocks and
+    months with a public period that is not too old; ``newest`` is its number.
     """
     first_reports = _first_reports(statements)
     known = (
@@ -101,44 +236,35 @@ def _quarters_known(months: pl.LazyFrame, statements: pl.DataFrame, year: int) -
         .select("asset_id", "available_from", pl.col("quarter").alias("newest"))
     )
     base = (
-        months.filter(pl.col("month").dt.year() == year, pl.col("traded"))
-        .select("asset_id", "month")
-        .sort("month")
-        .join_asof(known, left_on="month", right_on="available_from", by="asset_id", check_sortedness=False)
+        keys.join_asof(known, left_on="month", right_on="available_from", by="asset_id",
+                       check_sortedness=False)
         .drop("available_from")
-        .filter(_quarter_index(pl.col("month")) - pl.col("newest") <= MAXIMUM_AGE_QUARTERS)
-    )
-    for lag in range(8):
-        items = FLOW_ITEMS if lag not in (0, 1, 4) else (*BALANCE_ITEMS, *FLOW_ITEMS)
+        .filter(_quarter_index(pl.col("month")) - pl.col("newest") <= maximum_age)
+    )  # fmt: skip
+    for lag in sorted({lag for _, lag in wanted}):
+        items = sorted(item for item, of in wanted if of == lag)
         lagged = first_reports.select(
             "asset_id",
             (pl.col("quarter") + lag).alias("newest"),
             pl.col("available_from").alias("public"),
-            *(pl.col(item).alias(f"{item}_{lag}") for item in items),
+            *(pl.col(item).alias(f"{item}_p{lag}") for item in items),
         )
-        names = [f"{item}_{lag}" for item in items]
         base = (
             base.join(lagged, on=["asset_id", "newest"], how="left")
             .with_columns(
-                pl.when(pl.col("public") <= pl.col("month")).then(pl.col(n)).alias(n) for n in names
+                pl.when(pl.col("public") <= pl.col("month"))
+                .then(pl.col(f"{item}_p{lag}"))
+                .alias(f"{item}_p{lag}")
+                for item in items
             )
             .drop("public")
         )
-    trailing = [
-        pl.sum_horizontal((f"{item}_{lag}" for lag in range(start, start + 4)), ignore_nulls=False).alias(
-            f"{item}_ttm{suffix}"
-        )
-        for item in FLOW_ITEMS
-        for start, suffix in ((0, ""), (4, "_4"))
-    ]
-    newest = [pl.col(f"{item}_0").alias(item) for item in (*BALANCE_ITEMS, *FLOW_ITEMS)]
-    return base.with_columns(*newest, *trailing)
+    return base
 
 
-def _first_reports(statements: pl.DataFrame) -> pl.LazyFrame:
+def _first_reports(statements: pl.DataFrame) -> pl.DataFrame:
     return (
-        statements.lazy()
-        .with_columns(_quarter_index(pl.col("period_end").dt.offset_by("-15d")).alias("quarter"))
+        statements.with_columns(_quarter_index(pl.col("period_end").dt.offset_by("-15d")).alias("quarter"))
         .sort("asset_id", "quarter", "available_from", "period_end")
         .unique(["asset_id", "quarter"], keep="first", maintain_order=True)
     )

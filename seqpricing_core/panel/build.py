@@ -6,8 +6,10 @@ import numpy as np
 import polars as pl
 
 from seqpricing_core.errors import InputError
-from seqpricing_core.panel.panel import Panel
+from seqpricing_core.panel.panel import Codes, Panel
+from seqpricing_core.study import Panel as PanelOptions
 from seqpricing_core.study import Study, Universe
+from seqpricing_core.tables import EXCHANGES
 
 
 def build_panel(
@@ -38,7 +40,7 @@ def build_panel(
     """
     names, universe = study.acronyms, study.universe
     first, last = study.sample.first_month, study.sample.last_month
-    known = rank_known(characteristics, names, universe)
+    known = rank_known(characteristics, names, universe, study.panel)
     returns = (
         stock_months.join(factors.select("month", "risk_free"), on="month", how="left")
         .filter(pl.col("month").dt.year() == year, pl.col("ret").is_not_null())
@@ -51,29 +53,51 @@ def build_panel(
         .filter(pl.col("excess_return").is_not_null().any().over("month"))
         .sort("month", "asset_id")
     )
+    if study.panel.impute_missing_returns:
+        median = pl.col("excess_return").median().over("month")
+        rows = rows.with_columns(pl.col("excess_return").fill_null(median))
     _require_months(rows, year, first, last)
     return _to_panel(rows, names)
 
 
-def rank_known(characteristics: pl.DataFrame, names: tuple[str, ...], universe: Universe) -> pl.DataFrame:
+def rank_known(
+    characteristics: pl.DataFrame, names: tuple[str, ...], universe: Universe, options: PanelOptions
+) -> pl.DataFrame:
     """Universe, medians and ranks of what was known; ``month`` moves on to the month it prices.
 
     Rank normalisation (*memory*, eq. 20): z = 2 rank / (N + 1) - 1, ties averaged. A missing
-    characteristic gets the median of its month before ranking; one missing for all becomes 0.
-    A stock with no characteristic at all is dropped.
+    characteristic gets the median of its month before ranking; one missing for all becomes 0. With
+    ``missing_characteristics: zero`` ranks and N are those of the stocks that have the value, and the others
+    become 0. A stock with no characteristic at all is dropped.
     """
     eligible = characteristics.filter(
-        pl.col("history_months") >= universe.minimum_history_months,
+        *_in_universe(universe),
         *(pl.col(name).is_not_null() for name in universe.require),
         pl.any_horizontal(pl.col(name).is_not_null() for name in names),
     ).with_columns(pl.col("month").dt.offset_by("1mo").dt.month_end())
-    filled = eligible.with_columns(
-        pl.col(name).fill_null(pl.col(name).median().over("month")).fill_null(0.0) for name in names
-    )
-    return filled.with_columns(
-        (pl.col(name).rank("average").over("month") * 2 / (pl.len().over("month") + 1) - 1).cast(pl.Float32)
+    if options.missing_characteristics == "median":
+        eligible = eligible.with_columns(
+            pl.col(name).fill_null(pl.col(name).median().over("month")).fill_null(0.0) for name in names
+        )
+    return eligible.with_columns(
+        (pl.col(name).rank("average").over("month") * 2 / (pl.col(name).count().over("month") + 1) - 1)
+        .fill_null(0.0)
+        .cast(pl.Float32)
         for name in names
     )
+
+
+def _in_universe(universe: Universe) -> list[pl.Expr]:
+    """What must hold at the end of t-1; what the source does not say excludes nobody."""
+    rules = [
+        pl.col("history_months") >= universe.minimum_history_months,
+        pl.col("exchange").is_in(universe.exchanges).fill_null(value=True),
+    ]
+    if universe.common_shares_only:
+        rules.append(pl.col("common_share").fill_null(value=True))
+    if universe.minimum_price is not None:
+        rules.append(pl.col("unadjusted_price") >= universe.minimum_price)
+    return rules
 
 
 def _require_risk_free(returns: pl.DataFrame) -> None:
@@ -113,4 +137,12 @@ def _to_panel(rows: pl.DataFrame, names: tuple[str, ...]) -> Panel:
         characteristics=np.ascontiguousarray(rows.select(names).to_numpy()),
         excess_return=rows["excess_return"].fill_null(float("nan")).to_numpy(),
         market_equity=rows["market_equity"].fill_null(float("nan")).to_numpy(),
+        exchange=_codes(rows["exchange"].cast(pl.Enum(EXCHANGES)).to_physical()),
+        sic=_codes(rows["sic"]),
     )
+
+
+def _codes(column: pl.Series) -> Codes | None:
+    """Numbers, -1 where unknown; None if all are."""
+    known = column.null_count() < len(column)
+    return column.cast(pl.Int32).fill_null(-1).to_numpy() if known else None

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Float32: TypeAlias = npt.NDArray[np.float32]
 Float64: TypeAlias = npt.NDArray[np.float64]
 Int64: TypeAlias = npt.NDArray[np.int64]
+Codes: TypeAlias = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,10 @@ class Panel:
     """(n,) decimal; NaN for a stock without a return in t."""
     market_equity: Float64
     """(n,) USD at the end of t-1"""
+    exchange: Codes | None = None
+    """(n,) at the end of t-1, as a place in `tables.EXCHANGES`; -1 where unknown, None if all are."""
+    sic: Codes | None = None
+    """(n,) industry code at the end of t-1; -1 where unknown, None if all are."""
 
     def __len__(self) -> int:
         return len(self.asset_id)
@@ -113,6 +118,8 @@ class Panel:
             characteristics=self.characteristics[keep],
             excess_return=self.excess_return[keep],
             market_equity=self.market_equity[keep],
+            exchange=None if self.exchange is None else self.exchange[keep],
+            sic=None if self.sic is None else self.sic[keep],
         )
 
     def between(self, first_year: int, last_year: int) -> Panel:
@@ -128,6 +135,8 @@ class Panel:
             characteristics=self.characteristics[rows],
             excess_return=self.excess_return[rows],
             market_equity=self.market_equity[rows],
+            exchange=None if self.exchange is None else self.exchange[rows],
+            sic=None if self.sic is None else self.sic[rows],
         )
 
     @classmethod
@@ -155,18 +164,22 @@ class Panel:
             characteristics=np.concatenate([panel.characteristics for panel in panels]),
             excess_return=np.concatenate([panel.excess_return for panel in panels]),
             market_equity=np.concatenate([panel.market_equity for panel in panels]),
+            exchange=_joined([panel.exchange for panel in panels], panels),
+            sic=_joined([panel.sic for panel in panels], panels),
         )
 
     def to_bytes(self) -> bytes:
         """Arrow IPC, uncompressed: `from_files` maps it into memory instead of reading it."""
         n, width = self.characteristics.shape
         values = pa.array(np.ascontiguousarray(self.characteristics).reshape(-1))
+        known = {"exchange": self.exchange, "sic": self.sic}
         table = pa.table(
             {
                 "month": pa.array(self.month_of_row.astype("datetime64[D]")),
                 "asset_id": pa.array(self.asset_id),
                 "excess_return": pa.array(self.excess_return),
                 "market_equity": pa.array(self.market_equity),
+                **{name: pa.array(codes) for name, codes in known.items() if codes is not None},
                 "characteristics": pa.FixedSizeListArray.from_arrays(values, width),
             }
         ).replace_schema_metadata({"characteristics": ",".join(self.characteristic_names)})
@@ -197,7 +210,19 @@ class Panel:
             characteristics=values.to_numpy(zero_copy_only=True).reshape(-1, len(names)),
             excess_return=table["excess_return"].to_numpy(),
             market_equity=table["market_equity"].to_numpy(),
+            exchange=table["exchange"].to_numpy() if "exchange" in table.column_names else None,
+            sic=table["sic"].to_numpy() if "sic" in table.column_names else None,
         )
+
+
+def _joined(codes: Sequence[Codes | None], panels: Sequence[Panel]) -> Codes | None:
+    """Codes of all years, unknown (-1) in years that have none; None if no year has them."""
+    if all(of_year is None for of_year in codes):
+        return None
+    return np.concatenate([
+        np.full(len(panel), -1, dtype=np.int32) if of_year is None else of_year
+        for of_year, panel in zip(codes, panels, strict=True)
+    ])  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def part_year(test_months: Sequence[str]) -> str:
 
 
 def _characteristics_text(study: Study) -> str:
-    kinds = {"market": "from market data", "statements": "from statements"}
+    kinds = {"market": "from market data", "days": "from daily data", "statements": "from statements"}
     lists = {kind: [a for a in study.acronyms if REGISTRY[a].source == kind] for kind in kinds}
     parts = [f"{len(names)} {kinds[kind]} ({', '.join(names)})" for kind, names in lists.items() if names]
     return f"{len(study.acronyms)}: {'; '.join(parts)}"

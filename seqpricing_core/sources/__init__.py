@@ -16,11 +16,9 @@ __all__ = ["RawTables", "open_source", "prepare_source", "truth_file"]
 def prepare_source(study: Study, folder: Path) -> RawTables:
     """Make sure the source's files exist: the simulated market is written, other files must be there."""
     if isinstance(study.source, SimulatedSource):
-        from seqpricing_core.characteristics.compute import HISTORY_YEARS
-
         write_simulated_market(
             study.source,
-            first_year=study.sample.first_year - 1 - HISTORY_YEARS,
+            first_year=study.sample.first_year - 1 - study.history_years,
             last_year=study.sample.last_year,
             folder=folder,
         )

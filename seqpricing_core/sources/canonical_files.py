@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandera.polars as pa
 import polars as pl
+import pyarrow.parquet as pq
 
 from seqpricing_core.errors import InputError
 from seqpricing_core.storage import collect_table, require_columns, scan_table
@@ -21,6 +22,9 @@ from seqpricing_core.tables import (
     check_table,
     required_columns,
 )
+
+KEYS = ("asset_id", "month", "day", "period_end", "period_months", "available_from")
+"""Columns that say which row it is; every other column is something that a source has or lacks."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +67,17 @@ class CanonicalFiles:
             f"{schema.name}.{column}"
             for file, schema in self._schemas.items()
             for column in _filled_columns(file, schema)
+            if column not in KEYS
         }
-        periods = {3}
-        if "statements.period_months" in found:
-            table = scan_table(self.statements_file).select(pl.col("period_months").unique())
-            periods = set(collect_table(table, self.statements_file)["period_months"])
+        return frozenset(found | self._periods())
+
+    def _periods(self) -> set[str]:
+        table = scan_table(self.statements_file)
+        if "period_months" not in table.collect_schema().names():
+            return {"statements.quarterly"}
+        periods = collect_table(table.select(pl.col("period_months").unique()), self.statements_file)
         kinds = {3: "statements.quarterly", 12: "statements.annual"}
-        return frozenset(found | {name for months, name in kinds.items() if months in periods})
+        return {kinds[months] for months in periods["period_months"] if months in kinds}
 
     @cached_property
     def _schemas(self) -> dict[Path, pa.DataFrameSchema]:
@@ -85,8 +93,24 @@ class CanonicalFiles:
 def _filled_columns(file: Path, schema: pa.DataFrameSchema) -> list[str]:
     table = scan_table(file)
     present = [name for name in table.collect_schema().names() if name in schema.columns]
+    if file.suffix == ".parquet" and (counts := _null_counts(file)) is not None:
+        rows = pq.read_metadata(file).num_rows
+        return [name for name in present if counts[name] < rows]
     filled = collect_table(table.select(pl.col(present).is_not_null().any()), file)
     return [name for name in present if filled[name].item()]
+
+
+def _null_counts(file: Path) -> dict[str, int] | None:
+    """Missing values by column, from the footer of the file; None where it does not say."""
+    footer, counts = pq.read_metadata(file), dict[str, int]()
+    for group in range(footer.num_row_groups):
+        for number in range(footer.num_columns):
+            column = footer.row_group(group).column(number)
+            if column.statistics is None or not column.statistics.has_null_count:
+                return None
+            counts.setdefault(column.path_in_schema, 0)
+            counts[column.path_in_schema] += column.statistics.null_count
+    return counts or None
 
 
 def _rows(file: Path, schema: pa.DataFrameSchema, date_column: str, year: int) -> pl.DataFrame:

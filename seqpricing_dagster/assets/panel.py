@@ -4,9 +4,12 @@ import dagster as dg
 import polars as pl
 
 from seqpricing_core.characteristics.compute import compute_characteristics
+from seqpricing_core.characteristics.day_statistics import day_statistics, market_days
 from seqpricing_core.panel.build import build_panel
 from seqpricing_core.panel.managed_portfolios import compute_managed_portfolios
 from seqpricing_core.panel.panel import Panel
+from seqpricing_core.study import Study
+from seqpricing_dagster.assets.raw import day_tables
 from seqpricing_dagster.io import Encoded, stored
 from seqpricing_dagster.metadata import managed_portfolios_metadata, panel_metadata, table_metadata
 from seqpricing_dagster.partitions import Years
@@ -17,6 +20,8 @@ def panel_assets(project: Project, years: Years) -> list[dg.AssetsDefinition]:
     """From canonical tables to what models read."""
     study = project.study
 
+    days = {"day_statistics": dg.AssetIn(["panel", "day_statistics"], partition_mapping=years.day_history)}
+
     @dg.asset(
         key=["panel", "characteristics"],
         group_name="panel",
@@ -26,15 +31,16 @@ def panel_assets(project: Project, years: Years) -> list[dg.AssetsDefinition]:
         ins={
             "stock_months": dg.AssetIn(["raw", "stock_months"], partition_mapping=years.history),
             "statements": dg.AssetIn(["raw", "statements"], partition_mapping=years.history),
+            **(days if study.reads_days else {}),
         },
         io_manager_key="table",
         code_version=code_version("characteristics", settings={"acronyms": study.computed_characteristics}),
     )
     def characteristics(
-        context: dg.AssetExecutionContext, stock_months: pl.DataFrame, statements: pl.DataFrame
+        context: dg.AssetExecutionContext, **tables: pl.DataFrame
     ) -> dg.MaterializeResult[Encoded]:
         table = compute_characteristics(
-            stock_months, statements, int(context.partition_key), study.computed_characteristics
+            year=int(context.partition_key), acronyms=study.computed_characteristics, **tables
         )
         return stored(table, **table_metadata(table))
 
@@ -53,7 +59,12 @@ def panel_assets(project: Project, years: Years) -> list[dg.AssetsDefinition]:
         code_version=code_version(
             "panel/build.py",
             "panel/panel.py",
-            settings={"universe": study.universe, "sample": study.sample, "acronyms": study.acronyms},
+            settings={
+                "universe": study.universe,
+                "sample": study.sample,
+                "acronyms": study.acronyms,
+                "panel": study.panel,
+            },
         ),
     )
     def panel(
@@ -79,4 +90,52 @@ def panel_assets(project: Project, years: Years) -> list[dg.AssetsDefinition]:
         managed = compute_managed_portfolios(panel, constant=study.panel.managed_portfolio_constant)
         return stored(managed, **managed_portfolios_metadata(managed))
 
-    return [characteristics, panel, managed_portfolios]
+    return [*_day_assets(study, years), characteristics, panel, managed_portfolios]
+
+
+def _day_assets(study: Study, years: Years) -> list[dg.AssetsDefinition]:
+    """What months remember of days; nothing if no characteristic is made from days."""
+    if not study.reads_days:
+        return []
+    version = code_version("characteristics/day_statistics.py")
+
+    @dg.asset(
+        key=["panel", "market_days"],
+        group_name="panel",
+        kinds={"arrow", "polars"},
+        description="The market's excess return of every trading day.",
+        partitions_def=years.raw,
+        ins={
+            name.removeprefix("raw/"): dg.AssetIn(name.split("/"), partition_mapping=years.same_year)
+            for name in day_tables(study)
+        },
+        io_manager_key="table",
+        code_version=version,
+    )
+    def market(
+        context: dg.AssetExecutionContext,  # noqa: ARG001
+        **tables: pl.DataFrame,
+    ) -> dg.MaterializeResult[Encoded]:
+        table = market_days(tables["stock_days"], tables.get("factor_days"))
+        return stored(table, **table_metadata(table))
+
+    @dg.asset(
+        key=["panel", "day_statistics"],
+        group_name="panel",
+        kinds={"arrow", "polars"},
+        description="What the days of each stock and month add up to: sums of products, spreads, liquidity.",
+        partitions_def=years.raw,
+        ins={
+            "stock_days": dg.AssetIn(["raw", "stock_days"], partition_mapping=years.same_year),
+            "of_market": dg.AssetIn(["panel", "market_days"], partition_mapping=years.year_before),
+        },
+        io_manager_key="table",
+        code_version=version,
+    )
+    def statistics(
+        context: dg.AssetExecutionContext, stock_days: pl.DataFrame, of_market: pl.DataFrame
+    ) -> dg.MaterializeResult[Encoded]:
+        table = day_statistics(stock_days, of_market, int(context.partition_key))
+        return stored(table, **table_metadata(table))
+
+    return [market, statistics]

@@ -20,6 +20,16 @@ DESCRIPTIONS = {
     "statements": "Quarterly statements by the year in which they became public.",
     "factors": "Risk-free rate and market excess return by month.",
 }
+DAY_DESCRIPTIONS = {
+    "stock_days": "Return, prices and volume of every stock and trading day.",
+    "factor_days": "Risk-free rate and factor returns by trading day.",
+}
+
+
+def day_tables(study: Study) -> list[str]:
+    """The assets of days: none if no characteristic of the study is made from days."""
+    having = [name for name in DAY_DESCRIPTIONS if any(i.startswith(f"{name}.") for i in study.inputs)]
+    return [f"raw/{name}" for name in having] if study.reads_days else []
 
 
 def raw_assets(project: Project, years: Years) -> list[dg.AssetsDefinition]:
@@ -41,7 +51,8 @@ def raw_assets(project: Project, years: Years) -> list[dg.AssetsDefinition]:
             | {"simulated": isinstance(study.source, SimulatedSource)},
         )
 
-    tables = [_raw_table(name, project, years, vendor_files) for name in DESCRIPTIONS]
+    names = [*DESCRIPTIONS, *(key.removeprefix("raw/") for key in day_tables(study))]
+    tables = [_raw_table(name, project, years, vendor_files) for name in names]
     return [vendor_files, *tables, *(_macro(study, study.macro, years) if study.macro else [])]
 
 
@@ -85,7 +96,7 @@ def _raw_table(
         key=["raw", name],
         group_name="raw",
         kinds={"arrow", "polars"},
-        description=DESCRIPTIONS[name],
+        description=(DESCRIPTIONS | DAY_DESCRIPTIONS)[name],
         partitions_def=years.raw,
         deps=[vendor_files],
         io_manager_key="table",

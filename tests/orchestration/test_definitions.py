@@ -12,7 +12,6 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from seqpricing_core.characteristics.compute import HISTORY_YEARS
 from seqpricing_core.study import Study
 from seqpricing_dagster.definitions import build_definitions
 from seqpricing_dagster.partitions import years_of
@@ -110,8 +109,8 @@ def test_predictions_read_the_test_year_and_the_lookback_of_x(project: Project, 
     assert project.study.lookback_years == 1
 
 
-def test_characteristics_read_their_history(graph: Any) -> None:
-    years = [str(year) for year in range(2003 - HISTORY_YEARS, 2004)]
+def test_characteristics_read_their_history(project: Project, graph: Any) -> None:
+    years = [str(year) for year in range(2003 - project.study.history_years, 2004)]
     for parent in ("raw/stock_months", "raw/statements"):
         assert parents_of(graph, "panel/characteristics", parent, 2003) == years
     assert parents_of(graph, "panel/panel", "panel/characteristics", 2003) == ["2002", "2003"]
@@ -127,7 +126,7 @@ def test_a_new_year_appears_by_the_calendar(make_study: Callable[..., Study]) ->
     closed = years_of(make_study())
     assert closed.test.get_partition_keys() == ["2004", "2005"]
     assert closed.panel.get_partition_keys()[0] == "2000"
-    assert closed.raw.get_partition_keys()[0] == str(2000 - 1 - HISTORY_YEARS)
+    assert closed.raw.get_partition_keys()[0] == str(2000 - 1 - make_study().history_years)
 
 
 def test_a_changed_study_changes_the_code_version_of_what_it_touches(

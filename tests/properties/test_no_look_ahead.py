@@ -425,8 +425,8 @@ def characteristics_of_the_month_itself(monkeypatch):
     """z_t instead of z_t-1: the shift by one month is forgotten."""
     real = build.rank_known
 
-    def leaky(characteristics, names, universe):
-        return real(characteristics.with_columns(month_before()), names, universe)
+    def leaky(characteristics, names, universe, options):
+        return real(characteristics.with_columns(month_before()), names, universe, options)
 
     monkeypatch.setattr(build, "rank_known", leaky)
 
@@ -435,11 +435,11 @@ def medians_of_the_whole_year(monkeypatch):
     """Missing characteristics filled with medians over all months at hand, not over their own."""
     real = build.rank_known
 
-    def leaky(characteristics, names, universe):
+    def leaky(characteristics, names, universe, options):
         filled = characteristics.with_columns(
             pl.col(n).fill_null(pl.col(n).median()) for n in names if n != "mvel1"
         )
-        return real(filled, names, universe)
+        return real(filled, names, universe, options)
 
     monkeypatch.setattr(build, "rank_known", leaky)
 

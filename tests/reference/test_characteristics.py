@@ -1,5 +1,6 @@
-"""Every characteristic against a slow, readable computation: one firm, one month, point in time.
+"""The characteristics of a source with quarters only and without days, against slow, readable loops.
 
+One firm, one month, point in time; `test_all_characteristics` has the whole registry.
 The tables are a small simulated market with everything that makes real ones difficult: months and
 statements missing, filings late, several on one day, restatements, odd fiscal quarters, zeros and gaps.
 """
@@ -16,10 +17,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from seqpricing_core.characteristics.compute import HISTORY_YEARS, compute_characteristics
-from seqpricing_core.characteristics.registry import REGISTRY
+from seqpricing_core.characteristics.compute import compute_characteristics
 from seqpricing_core.tables import STATEMENT_ITEMS, STATEMENTS, STOCK_MONTHS, check_table
 
+HISTORY_YEARS = 3
 FLOWS = ("revenue", "earnings", "operating_cash_flow", "capital_expenditures")
 
 
@@ -278,7 +279,7 @@ class TestAgainstSlowLoops:
             months = years(tables[0], "month", year - HISTORY_YEARS, year)
             statements = years(tables[1], "available_from", year - HISTORY_YEARS, year)
             found[year] = (
-                compute_characteristics(months, statements, year, tuple(REGISTRY)),
+                compute_characteristics(months, statements, year, tuple(SLOW)),
                 *by_firm(months, statements),
             )
         return found
@@ -299,7 +300,7 @@ class TestAgainstSlowLoops:
         newest = filed.group_by("asset_id").agg(pl.col("period_end").max())
         assert (newest["period_end"] < dt.date(2002, 12, 31)).sum() > 10  # fallen silent
 
-    @pytest.mark.parametrize("acronym", REGISTRY)
+    @pytest.mark.parametrize("acronym", SLOW)
     def test_every_firm_and_month(self, both, acronym):
         present = missing = 0
         for fast, months, reports in both.values():
@@ -347,11 +348,11 @@ class TestAgainstSlowLoops:
 
     def test_no_nan_and_nothing_infinite(self, both):
         for fast, _, _ in both.values():
-            for acronym in REGISTRY:
+            for acronym in SLOW:
                 assert fast[acronym].drop_nulls().is_finite().all(), acronym
 
-    def test_registry_and_loops_name_the_same(self):
-        assert list(SLOW) == list(REGISTRY)
+    def test_the_small_study_and_the_loops_name_the_same(self, small):
+        assert list(SLOW) == list(small.study.acronyms)
 
 
 class TestHistory:
@@ -362,9 +363,9 @@ class TestHistory:
             years(months, "month", 1996, 2004),
             years(filed, "available_from", 1996, 2004),
             2004,
-            tuple(REGISTRY),
+            tuple(SLOW),
         )
-        for acronym in REGISTRY:
+        for acronym in SLOW:
             expected = small.characteristics[2004][acronym]
             assert whole[acronym].is_null().equals(expected.is_null()), acronym
             # Rolling sums carry the rounding of all months before: equal but for the last digits.
@@ -403,7 +404,7 @@ class TestHistory:
         )
         with_restatements = years(pl.concat([filed, restated]), "available_from", 2001, 2004)
         again = compute_characteristics(
-            small.history(small.stock_months, 2004), with_restatements, 2004, tuple(REGISTRY)
+            small.history(small.stock_months, 2004), with_restatements, 2004, tuple(SLOW)
         )
         assert again.equals(small.characteristics[2004])
 

@@ -11,7 +11,10 @@ import pytest
 from scipy.stats import rankdata
 
 from seqpricing_core.panel.build import build_panel, rank_known
+from seqpricing_core.study import Panel as PanelOptions
+from seqpricing_core.predictions import _predictions_frame
 from seqpricing_core.study import Universe
+from seqpricing_core.tables import EXCHANGES
 
 
 def next_month(day: dt.date) -> str:
@@ -98,13 +101,15 @@ class TestByHand:
         base = {
             "asset_id": list(range(count)), "month": [dt.date(2003, 12, 31)] * count,
             "history_months": [24] * count, "market_equity": [1.0] * count, "mvel1": [1.0] * count,
+            "exchange": ["NYSE"] * count, "common_share": [True] * count, "sic": [None] * count,
+            "unadjusted_price": [10.0] * count,
         }  # fmt: skip
         floats = {name: pl.Series(name, values, dtype=pl.Float64) for name, values in columns.items()}
         return pl.DataFrame(base | floats)
 
-    def ranks(self, frame, universe=None):
+    def ranks(self, frame, universe=None, options=None):
         names = tuple(name for name in self.NAMES if name in frame.columns)
-        return rank_known(frame, names, universe or Universe())
+        return rank_known(frame, names, universe or Universe(), options or PanelOptions())
 
     def test_ties_are_averaged_and_extremes_stay_inside(self):
         """Five stocks: 2 rank / 6 - 1 with ranks 1, 2.5, 2.5, 4, 5."""
@@ -148,3 +153,87 @@ class TestByHand:
             self.frame(a=[1.0, 2.0]), self.frame(a=[30.0, 20.0]).with_columns(month=dt.date(2004, 1, 31)),
         ])  # fmt: skip
         assert self.ranks(frame)["a"].to_list() == pytest.approx([-1 / 3, 1 / 3, 1 / 3, -1 / 3])
+
+    def test_missing_as_zero_leaves_the_ranks_of_the_others(self):
+        """Ranks 1, 2, 3 of three known ones; the fourth is in the middle and moves nobody."""
+        options = PanelOptions(missing_characteristics="zero")
+        frame = self.frame(a=[1.0, 2.0, 9.0, None], b=[1.0, 2.0, 3.0, 4.0])
+        assert self.ranks(frame, options=options)["a"].to_list() == pytest.approx([-0.5, 0.0, 0.5, 0.0])
+        nobody = self.frame(a=[None, None], b=[1.0, 2.0])
+        assert self.ranks(nobody, options=options)["a"].to_list() == [0.0, 0.0]
+
+    def test_common_shares_exchanges_and_prices(self):
+        """What is known to be something else stays out; what is not known stays in, but for a price floor."""
+        frame = self.frame(a=[1.0, 2.0, 3.0, 4.0, 5.0]).with_columns(
+            exchange=pl.Series(["NYSE", "OTHER", "AMEX", None, "NASDAQ"]),
+            common_share=pl.Series([True, True, False, None, True]),
+            unadjusted_price=pl.Series([6.0, 60.0, 60.0, None, 4.0]),
+        )
+        assert self.ranks(frame)["asset_id"].to_list() == [0, 3, 4]
+        everyone = Universe(exchanges=("NYSE", "AMEX", "NASDAQ", "OTHER"), common_shares_only=False)
+        assert self.ranks(frame, everyone)["asset_id"].to_list() == [0, 1, 2, 3, 4]
+        assert self.ranks(frame, Universe(exchanges=("AMEX",), common_shares_only=False))[
+            "asset_id"
+        ].to_list() == [2, 3]
+        assert self.ranks(frame, Universe(minimum_price=5.0))["asset_id"].to_list() == [0]
+
+
+class TestReturnsAndCodes:
+    """A panel of the small market whose stocks have exchanges and industries."""
+
+    @pytest.fixture(scope="class")
+    def build(self, small):
+        names = np.array(["NYSE", "NASDAQ"])
+
+        def build(year=2004, *, codes=True, **panel):
+            study = small.study.model_copy(update={"panel": PanelOptions(**panel)})
+            known = pl.concat([small.characteristics[year - 1], small.characteristics[year]])
+            if codes:
+                known = known.with_columns(
+                    exchange=pl.Series(names[known["asset_id"].to_numpy() % 2]),
+                    sic=pl.when(pl.col("asset_id") % 5 > 0).then(pl.lit(2834, dtype=pl.Int32)),
+                )
+            factors = small.tables["factors"].filter(pl.col("month").dt.year() == year)
+            return build_panel(known, small.stock_months[year], factors, year, study)
+
+        return build
+
+    def test_missing_returns_stay_missing_or_become_the_median(self, build):
+        plain, filled = build(), build(impute_missing_returns=True)
+        gone = np.isnan(plain.excess_return)
+        assert gone.sum() > 0
+        assert not np.isnan(filled.excess_return).any()
+        for t in range(len(plain.months)):
+            rows = plain.rows(t)
+            median = np.nanmedian(plain.excess_return[rows])
+            np.testing.assert_allclose(filled.excess_return[rows][gone[rows]], median)
+        np.testing.assert_array_equal(filled.excess_return[~gone], plain.excess_return[~gone])
+
+    def test_exchange_and_industry_go_with_the_rows(self, build, tmp_path):
+        panel = build()
+        expected = np.where(panel.asset_id % 2 == 0, "NYSE", "NASDAQ")
+        np.testing.assert_array_equal(np.array(EXCHANGES)[panel.exchange], expected)
+        np.testing.assert_array_equal(panel.sic, np.where(panel.asset_id % 5 > 0, 2834, -1))
+        (tmp_path / "panel.arrow").write_bytes(panel.to_bytes())
+        back = type(panel).from_files([tmp_path / "panel.arrow"])
+        np.testing.assert_array_equal(back.exchange, panel.exchange)
+        kept = panel.with_returns()
+        np.testing.assert_array_equal(kept.sic, panel.sic[~np.isnan(panel.excess_return)])
+        both = type(panel).concatenate([build(2003, codes=False), panel])
+        np.testing.assert_array_equal(both.exchange[-len(panel) :], panel.exchange)
+        assert set(both.exchange[: -len(panel)]) == {-1}
+        np.testing.assert_array_equal(both.between(2004, 2004).sic, panel.sic)
+
+    def test_a_source_without_them_has_none(self, build):
+        panel = build(codes=False)
+        assert panel.exchange is None
+        assert panel.sic is None
+        assert (
+            "exchange"
+            not in _predictions_frame("f", 1, panel, panel.excess_return, panel.excess_return).columns
+        )
+
+    def test_predictions_carry_the_exchange(self, build):
+        panel = build()
+        frame = _predictions_frame("f", 1, panel, panel.excess_return, panel.excess_return)
+        assert frame["exchange"].to_list() == np.where(panel.asset_id % 2 == 0, "NYSE", "NASDAQ").tolist()

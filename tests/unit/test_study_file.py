@@ -46,7 +46,7 @@ class TestGoodFiles:
         assert list(study.test_years) == [2004, 2005]
         assert study.training.seeds == (1,)
         assert study.portfolios.weights == ("equal", "value")
-        assert study.acronyms == tuple(REGISTRY)
+        assert study.acronyms == study.characteristics
 
     @pytest.mark.parametrize(
         ("lookback", "years"), [(1, 0), (2, 1), (12, 1), (13, 1), (14, 2), (25, 2), (26, 3)]
@@ -99,7 +99,7 @@ class TestTypos:
             ({"models": {"ipca": {"tolerence": 0.1}}}, "tolerence", "did you mean 'tolerance'?"),
             ({"models": grid(l_1=[0.1])}, "l_1", "did you mean 'l1'?"),
             ({"training": {"max_epoch": 3}}, "training.max_epoch", "did you mean 'max_epochs'?"),
-            ({"universe": {"zzz": 3}}, "universe.zzz", "one of minimum_history_months, require"),
+            ({"universe": {"zzz": 3}}, "universe.zzz", "one of common_shares_only, exchanges, minimum_history"),
         ],
     )  # fmt: skip
     def test_names_the_key_and_the_likely_one(self, load, tmp_path, changes, key, hint):
