@@ -71,7 +71,7 @@ def ui(
 
 def _print_scores(project: Project) -> None:
     file = project.assets / "evaluation" / "performance" / "performance.arrow"
-    if not file.is_file():
+    if not project.files.fetch([file]):
         raise InputError(
             "the study has no scores yet",
             where=str(file),
@@ -93,8 +93,9 @@ def _print_scores(project: Project) -> None:
         values = [_cell(cells.get(measure), scale) for measure, (_, scale) in HEADLINE.items()]
         table.add_row(TITLES[family], str(factors) if factors else "-", *values)
     Console().print(table)
+    project.files.fetch([project.report_file])
     Console().print(f"report: {project.report_file}", soft_wrap=True)
-    if project.signal_file.is_file():
+    if project.files.fetch([project.signal_file]):
         Console().print(f"signal: {project.signal_file}", soft_wrap=True)
 
 
