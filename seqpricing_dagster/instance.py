@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -14,7 +15,7 @@ INSTANCE_VARIABLE = "SEQPRICING_INSTANCE"
 
 
 def instance_settings() -> bytes:
-    """``dagster.yaml`` of the repository; sections of the files that the environment names replace its own.
+    """``dagster.yaml`` of the repository, under the files that the environment names.
 
     ``SEQPRICING_INSTANCE`` holds paths, separated as in ``PATH``, such as
     ``deploy/postgres/storage.yaml:deploy/ray/run_launcher.yaml``. The files name environment variables
@@ -26,11 +27,21 @@ def instance_settings() -> bytes:
         return own
     settings = yaml.safe_load(own)
     for name in names:
-        settings |= _sections(Path(name))
+        settings = _laid_over(settings, _sections(Path(name)))
     return yaml.safe_dump(settings, sort_keys=False).encode()
 
 
-def _sections(file: Path) -> dict[str, object]:
+def _laid_over(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Settings with changes, key by key: what a change leaves out stays."""
+    both = {
+        key: _laid_over(settings[key], changes[key])
+        for key in settings.keys() & changes.keys()
+        if isinstance(settings[key], dict) and isinstance(changes[key], dict)
+    }
+    return settings | changes | both
+
+
+def _sections(file: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import json
 import os
 import pwd
 import re
@@ -20,6 +21,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,11 +80,10 @@ def stop(process: subprocess.Popen[bytes], how: signal.Signals = signal.SIGTERM)
 
 
 def postgres_programs() -> Path | None:
-    """Folder of PostgreSQL's programs: on the path, or where Debian puts them."""
-    if found := shutil.which("initdb"):
-        return Path(found).parent
-    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    return versions[-1].parent if versions else None
+    """Folder of PostgreSQL's programs: where Debian puts them, or on the path."""
+    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    found = str(debian[-1]) if debian else shutil.which("initdb")
+    return Path(found).resolve().parent if found else None
 
 
 @dataclass
@@ -185,6 +186,83 @@ def make_bucket(server: Mapping[str, str], name: str) -> str:
     return f"s3://{name}"
 
 
+@dataclass
+class RayCluster:
+    """A head without room for work, and nodes that each stand for a machine: own folder, one CPU."""
+
+    folder: Path
+    address: str
+    environment: dict[str, str]
+    nodes: dict[str, subprocess.Popen[bytes]]
+
+    def add(self, name: str) -> None:
+        """A node that writes below its own folder; secrets stand in its environment alone."""
+        own = self.environment | {"SEQPRICING_OUTPUTS": str(self.folder / name / "outputs")}
+        options = [f"--address={self.address}", "--num-cpus=1", "--memory=2000000000"]
+        options += [f"--node-name={name}"]
+        self.nodes[name] = ray_node(options, self.folder / f"{name}.log", own)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL to every process of a node at once, as when its machine loses power."""
+        kill_tree(self.nodes.pop(name))
+
+
+def ray_node(options: list[str], log: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *options]
+    command += ["--node-ip-address=127.0.0.1", "--object-store-memory=80000000", "--disable-usage-stats"]
+    command += [f"--dashboard-agent-listen-port={free_port()}"]
+    return started(command, log, environment)
+
+
+def kill_tree(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL to a process and all below it, also those in groups of their own."""
+    import psutil
+
+    everyone = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    for one in everyone:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
+    process.wait(timeout=30)
+
+
+@contextlib.contextmanager
+def ray_cluster(folder: Path, environment: Mapping[str, str], workers: Sequence[str]) -> Iterator[RayCluster]:
+    """A Ray cluster of several processes on this machine."""
+    sockets = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # noqa: S108 - socket paths must be short
+    port, dashboard = free_port(), free_port()
+    options = ["--head", f"--port={port}", "--num-cpus=0", f"--temp-dir={sockets}"]
+    options += ["--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"]
+    own = dict(environment) | {"SEQPRICING_RAY_ADDRESS": f"http://127.0.0.1:{dashboard}"}
+    folder.mkdir(parents=True, exist_ok=True)
+    head = ray_node(options, folder / "head.log", own)
+    cluster = RayCluster(folder, f"127.0.0.1:{port}", own, {})
+    try:
+        wait_for(lambda: answers(f"http://127.0.0.1:{dashboard}/api/version"), 120, "Ray's dashboard answers")
+        for name in workers:
+            cluster.add(name)
+        wait_for(lambda: alive_nodes(dashboard) == 1 + len(workers), 120, "every node is there")
+        yield cluster
+    finally:
+        for process in (*cluster.nodes.values(), head):
+            kill_tree(process)
+        shutil.rmtree(sockets, ignore_errors=True)
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+def alive_nodes(dashboard: int) -> int:
+    url = f"http://127.0.0.1:{dashboard}/api/v0/nodes?detail=1"
+    with urllib.request.urlopen(url, timeout=20) as response:
+        nodes = json.load(response)["data"]["result"]["result"]
+    return sum(node["state"] == "ALIVE" for node in nodes)
+
+
 @contextlib.contextmanager
 def daemon(log: Path, environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     """Dagster's daemon over the study that ``environment`` names; it launches runs and watches them."""
@@ -216,3 +294,12 @@ def launch_backfill(project: Project, assets: Sequence[str], years: Sequence[int
         )
         instance.add_backfill(backfill)
         return backfill.backfill_id
+
+
+def backfill_state(backfill: str) -> tuple[str, Counter[str]]:
+    """Status of a backfill, and how many of its runs have which."""
+    with dg.DagsterInstance.get() as instance:
+        found = instance.get_backfill(backfill)
+        assert found is not None
+        runs = instance.get_runs(dg.RunsFilter(tags={"dagster/backfill": backfill}))
+        return found.status.value, Counter(run.status.value for run in runs)
