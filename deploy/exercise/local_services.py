@@ -209,9 +209,9 @@ class RayCluster:
 
 def ray_node(options: list[str], log: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *options]
-    command += ["--node-ip-address=127.0.0.1", "--object-store-memory=80000000", "--disable-usage-stats"]
+    command += ["--object-store-memory=80000000", "--disable-usage-stats"]
     command += [f"--dashboard-agent-listen-port={free_port()}"]
-    return started(command, log, environment)
+    return started(command, log, {"RAY_raylet_start_wait_time_s": "300"} | dict(environment))
 
 
 def kill_tree(process: subprocess.Popen[bytes]) -> None:
@@ -228,7 +228,7 @@ def kill_tree(process: subprocess.Popen[bytes]) -> None:
 @contextlib.contextmanager
 def ray_cluster(folder: Path, environment: Mapping[str, str], workers: Sequence[str]) -> Iterator[RayCluster]:
     """A Ray cluster of several processes on this machine."""
-    sockets = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # noqa: S108 - socket paths must be short
+    sockets = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
     port, dashboard = free_port(), free_port()
     options = ["--head", f"--port={port}", "--num-cpus=0", f"--temp-dir={sockets}"]
     options += ["--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"]
@@ -240,7 +240,7 @@ def ray_cluster(folder: Path, environment: Mapping[str, str], workers: Sequence[
         wait_for(lambda: answers(f"http://127.0.0.1:{dashboard}/api/version"), 120, "Ray's dashboard answers")
         for name in workers:
             cluster.add(name)
-        wait_for(lambda: alive_nodes(dashboard) == 1 + len(workers), 120, "every node is there")
+        wait_for(lambda: alive_nodes(dashboard) == 1 + len(workers), 300, "every node is there")
         yield cluster
     finally:
         for process in (*cluster.nodes.values(), head):
