@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 import seqpricing_core
 from seqpricing_core.study import Study, load_study
+from seqpricing_dagster.data_roots import check_data_roots
 from seqpricing_dagster.object_store import STORE_VARIABLE, SharedFolder, check_store_url
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -63,6 +64,7 @@ class Project:
 def open_project(study_file: Path, outputs: Path) -> Project:
     """Read the study file; nothing is written."""
     study = load_study(study_file)
+    check_data_roots(study, study_file)
     store = os.environ.get(STORE_VARIABLE)
     return Project(study, outputs.resolve() / study.name, check_store_url(store) if store else None)
 
