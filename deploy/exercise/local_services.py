@@ -211,7 +211,11 @@ def ray_node(options: list[str], log: Path, environment: Mapping[str, str]) -> s
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *options]
     command += ["--object-store-memory=80000000", "--disable-usage-stats"]
     command += [f"--dashboard-agent-listen-port={free_port()}"]
-    return started(command, log, {"RAY_raylet_start_wait_time_s": "300"} | dict(environment))
+    own = {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # jobs call `dagster`
+        "RAY_raylet_start_wait_time_s": "300",  # this machine may be busy
+    }
+    return started(command, log, own | dict(environment))
 
 
 def kill_tree(process: subprocess.Popen[bytes]) -> None:

@@ -80,11 +80,14 @@ def exercise(folder: Path, windows: int, nodes: int, epochs: int) -> Figures:
     file = folder / "study.yaml"
     file.write_text(yaml.safe_dump(study(windows, epochs), sort_keys=False))
     with local_services.s3_server(folder / "s3") as s3, local_services.postgres() as database:
+        slots = folder / "slots.yaml"
+        slots.write_text(yaml.safe_dump({"concurrency": {"runs": {"max_concurrent_runs": nodes}}}))
+        settings = (local_services.POSTGRES_STORAGE, local_services.RAY_LAUNCHER, slots)
         store = s3 | {"SEQPRICING_STORE": local_services.make_bucket(s3, "studies")}
         models = train_alone(file, folder / "alone", store)
         shared = store | database.environment | {
             "SEQPRICING_STUDY": str(file),
-            "SEQPRICING_INSTANCE": f"{local_services.POSTGRES_STORAGE}:{local_services.RAY_LAUNCHER}",
+            "SEQPRICING_INSTANCE": os.pathsep.join(map(str, settings)),
             "OMP_NUM_THREADS": "1",
         }  # fmt: skip
         names = [f"machine{number}" for number in range(1, nodes + 1)]
