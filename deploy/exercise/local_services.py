@@ -144,7 +144,6 @@ class Postgres:
         """SIGKILL, as when its machine goes away."""
         assert self.process is not None
         stop(self.process, signal.SIGKILL)
-        (self.folder / "data" / "postmaster.pid").unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
