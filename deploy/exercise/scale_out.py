@@ -17,6 +17,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -101,17 +102,18 @@ def exercise(folder: Path, windows: int, nodes: int, epochs: int) -> Figures:
 
 
 def train_alone(file: Path, outputs: Path, store: Mapping[str, str]) -> dict[str, bytes]:
-    """The panel, put into the store; then the models of one process, which stay out of it."""
+    """What one process makes, without a store; then its panel, but no model, is put into the store."""
     project = open_project(file, outputs)
-    *panel, training = stages_of(project)[:5]
-    with environment(store):
-        for stage in panel:
+    stages = stages_of(project)[:5]
+    trained = [project.assets / ASSET / f"{year}.safetensors" for year in stages[-1].partitions]
+    if not all(path.is_file() for path in trained):  # an earlier exercise in this folder made them
+        for stage in stages:
             for partition in stage.partitions:
                 materialize_partition(file, outputs, stage.assets, partition)
-    with environment({}):
-        for partition in training.partitions:
-            materialize_partition(file, outputs, training.assets, partition)
-    return {path.name: path.read_bytes() for path in (project.assets / ASSET).iterdir()}
+    with environment(store):
+        files = open_project(file, outputs).files
+        files.publish(sorted((project.assets / "panel").glob("*/*.*")))
+    return {path.name: path.read_bytes() for path in trained}
 
 
 def disturbed_backfill(
@@ -138,7 +140,7 @@ def disturbed_backfill(
     )
     local_services.wait_for(
         lambda: local_services.backfill_state(backfill)[0] not in {"REQUESTED", "FAILING"},
-        60 + 60 * len(models), "the backfill ends", every=2,
+        300 + 180 * len(models), "the backfill ends", every=2,
     )  # fmt: skip
     seconds = time.monotonic() - begin
     status, runs = local_services.backfill_state(backfill)
@@ -174,8 +176,14 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=12)
     parser.add_argument("--nodes", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=150)
+    parser.add_argument(
+        "--folder", type=Path, help="keeps logs, and what one process makes for the next time"
+    )
     options = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="seqpricing-scale-out-"))
+    folder = options.folder or Path(tempfile.mkdtemp(prefix="seqpricing-scale-out-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in ("ray", "control"):
+        shutil.rmtree(folder / left, ignore_errors=True)
     figures = exercise(folder, options.windows, options.nodes, options.epochs)
     print(json.dumps(dataclasses.asdict(figures), indent=2))
     print(f"logs: {folder}", file=sys.stderr)
