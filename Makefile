@@ -4,7 +4,7 @@ STUDY ?= studies/demo.yaml
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: demo test ui clean
+.PHONY: demo test ui audit clean
 
 demo: $(INSTALLED)  ## one whole study on the simulated market: tables and a report
 	$(BIN)/seqpricing run studies/demo.yaml
@@ -18,6 +18,10 @@ test: $(INSTALLED)  ## lint, types, import rules, all tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest
+
+audit: $(INSTALLED)  ## known vulnerabilities of what requirements.lock pins
+	$(BIN)/pip install --quiet --disable-pip-version-check 'pip-audit>=2.10'
+	$(BIN)/python deploy/audit.py
 
 $(INSTALLED): pyproject.toml requirements.lock
 	$(PYTHON) -m venv --clear .venv

@@ -11,6 +11,7 @@ import polars as pl
 import typer
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy.exc import OperationalError
 
 from seqpricing_core.errors import InputError
 from seqpricing_core.models.family import TITLES
@@ -73,7 +74,7 @@ def ui(
 
 def _print_scores(project: Project) -> None:
     file = project.assets / "evaluation" / "performance" / "performance.arrow"
-    if not file.is_file():
+    if not project.files.fetch([file]):
         raise InputError(
             "the study has no scores yet",
             where=str(file),
@@ -95,8 +96,9 @@ def _print_scores(project: Project) -> None:
         values = [_cell(cells.get(measure), scale) for measure, (_, scale) in HEADLINE.items()]
         table.add_row(TITLES[family], str(factors) if factors else "-", *values)
     Console().print(table)
+    project.files.fetch([project.report_file])
     Console().print(f"report: {project.report_file}", soft_wrap=True)
-    if project.signal_file.is_file():
+    if project.files.fetch([project.signal_file]):
         Console().print(f"signal: {project.signal_file}", soft_wrap=True)
 
 
@@ -107,15 +109,25 @@ def _cell(row: dict[str, float | None] | None, scale: float) -> str:
     return f"{row['value'] * scale:.2f}" + (f" [{share:.0%}]" if share is not None else "")
 
 
+def _database_lost(cause: BaseException) -> InputError:
+    return InputError(
+        f"the database of Dagster's records does not answer: {str(cause).partition(chr(10))[0]}",
+        where="storage in the dagster.yaml of the study",
+        expected="a database that answers from start to end",
+        remedy="start it and run the same command again; partitions that were finished are whole",
+    )
+
+
 def main() -> None:
     """Entry point: an input error is a message, not a traceback."""
     try:
         app()
     except Exception as error:
         cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, InputError):
+        while cause is not None and not isinstance(cause, (InputError, OperationalError)):
             cause = cause.__cause__ or cause.__context__
         if cause is None:
             raise
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {cause}", markup=False)
+        message = cause if isinstance(cause, InputError) else _database_lost(cause)
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {message}", markup=False)
         sys.exit(2)

@@ -40,7 +40,7 @@ def build_definitions(project: Project) -> dg.Definitions:
             *signal_assets(project, years),
         ],
         asset_checks=asset_checks(project, years),
-        resources=io_managers(project.assets),
+        resources=io_managers(project.files.below("assets")),
         # torch starts slowly and a step is short: steps of a run share its process.
         executor=dg.in_process_executor,
     )

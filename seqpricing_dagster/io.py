@@ -26,6 +26,7 @@ from seqpricing_core.storage import (
     scans_of_files,
     write_atomically,
 )
+from seqpricing_dagster.object_store import SharedFolder
 
 Kind = Literal["table", "table_scans", "panel", "managed_portfolios", "fitted_family", "report"]
 
@@ -61,12 +62,15 @@ class PartitionFiles(dg.ConfigurableIOManager):
 
     folder: str
     kind: Kind
+    url: str | None = None
+    """Where the files are shared between machines, if they are."""
 
     def handle_output(self, context: dg.OutputContext, obj: Encoded) -> None:
         """Write the partition of the output, whole or not at all."""
         partition = context.asset_partition_key if context.has_asset_partitions else None
         path = self.path(context.asset_key, partition)
         write_atomically(path, obj.data)
+        self._files.publish([path])
         context.add_output_metadata({"path": dg.MetadataValue.path(path)})
 
     def load_input(self, context: dg.InputContext) -> Any:
@@ -75,8 +79,8 @@ class PartitionFiles(dg.ConfigurableIOManager):
         if not keys:  # the first window: there is none before it to start from
             return None
         paths = [self.path(context.asset_key, key) for key in keys]
-        missing = [path for path in paths if not path.is_file()]
-        if missing:
+        there = self._files.fetch(paths)
+        if missing := [path for path in paths if path not in there]:
             name = context.asset_key.path[-1]
             raise InputError(
                 f"{len(missing)} partition(s) of {name} are not there",
@@ -91,7 +95,13 @@ class PartitionFiles(dg.ConfigurableIOManager):
         name = partition or key.path[-1]
         return Path(self.folder).joinpath(*key.path, f"{name}.{READERS[self.kind][0]}")
 
+    @property
+    def _files(self) -> SharedFolder:
+        return SharedFolder(Path(self.folder), self.url)
 
-def io_managers(folder: Path) -> dict[str, PartitionFiles]:
+
+def io_managers(files: SharedFolder) -> dict[str, PartitionFiles]:
     """One per kind of artifact."""
-    return {kind: PartitionFiles(folder=str(folder), kind=kind) for kind in get_args(Kind)}
+    return {
+        kind: PartitionFiles(folder=str(files.folder), url=files.url, kind=kind) for kind in get_args(Kind)
+    }

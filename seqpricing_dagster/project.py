@@ -12,6 +12,8 @@ from pydantic import BaseModel
 
 import seqpricing_core
 from seqpricing_core.study import Study, load_study
+from seqpricing_dagster.data_roots import check_data_roots
+from seqpricing_dagster.object_store import STORE_VARIABLE, SharedFolder, check_store_url
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 STUDY_VARIABLE = "SEQPRICING_STUDY"
@@ -24,11 +26,22 @@ class Project:
 
     study: Study
     folder: Path
+    store: str | None = None
+    """URL below which the files of studies are shared between machines."""
+
+    @property
+    def files(self) -> SharedFolder:
+        """The folder of the study, here and in the store."""
+        return SharedFolder(self.folder, f"{self.store}/{self.study.name}" if self.store else None)
 
     @property
     def vendor_files(self) -> Path:
         """Raw files of a simulated market."""
         return self.folder / "vendor"
+
+    @property
+    def shared_vendor_files(self) -> SharedFolder:
+        return self.files.below(self.vendor_files.name)
 
     @property
     def assets(self) -> Path:
@@ -51,7 +64,9 @@ class Project:
 def open_project(study_file: Path, outputs: Path) -> Project:
     """Read the study file; nothing is written."""
     study = load_study(study_file)
-    return Project(study, outputs.resolve() / study.name)
+    check_data_roots(study, study_file)
+    store = os.environ.get(STORE_VARIABLE)
+    return Project(study, outputs.resolve() / study.name, check_store_url(store) if store else None)
 
 
 def project_from_environment() -> Project:

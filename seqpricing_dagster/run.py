@@ -20,9 +20,9 @@ from seqpricing_core.study import Study
 from seqpricing_dagster.assets.models import predicting_families
 from seqpricing_dagster.assets.raw import day_tables
 from seqpricing_dagster.definitions import build_definitions
+from seqpricing_dagster.instance import instance_settings
 from seqpricing_dagster.project import (
     OUTPUTS_VARIABLE,
-    REPOSITORY,
     STUDY_VARIABLE,
     Project,
     open_project,
@@ -110,7 +110,7 @@ def prepare_home(study_file: Path, outputs: Path) -> Project:
     os.environ[STUDY_VARIABLE] = str(study_file.resolve())
     os.environ[OUTPUTS_VARIABLE] = str(outputs.resolve())
     os.environ["DAGSTER_HOME"] = str(project.dagster_home)
-    settings = (REPOSITORY / "dagster.yaml").read_bytes()
+    settings = instance_settings()
     if not (file := project.dagster_home / "dagster.yaml").is_file() or file.read_bytes() != settings:
         write_atomically(file, settings)
     return project

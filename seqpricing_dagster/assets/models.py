@@ -136,6 +136,7 @@ def _oracle(project: Project, years: Years) -> dg.AssetsDefinition:
     def oracle(panel: Panel) -> dg.MaterializeResult[Encoded]:
         truth = truth_file(project.study, project.vendor_files)
         assert truth is not None
+        project.shared_vendor_files.fetch([truth])
         table = oracle_predictions(pl.read_parquet(truth), panel)
         return stored(table, **predictions_metadata(table))
 

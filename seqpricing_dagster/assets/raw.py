@@ -45,6 +45,7 @@ def raw_assets(project: Project, years: Years) -> list[dg.AssetsDefinition]:
     )
     def vendor_files() -> dg.MaterializeResult[None]:
         files = prepare_source(study, project.vendor_files).files()
+        project.shared_vendor_files.publish_all()
         return dg.MaterializeResult(
             data_version=dg.DataVersion(fingerprint_files(files)),
             metadata={file.name: dg.MetadataValue.path(file) for file in files}
@@ -103,6 +104,7 @@ def _raw_table(
         code_version=code_version("sources", "tables.py", settings=project.study.source),
     )
     def raw_table(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Encoded]:
+        project.shared_vendor_files.fetch_all()
         source = _opened(project.study, project.vendor_files)
         table: pl.DataFrame = getattr(source, name)(int(context.partition_key))
         return stored(table, **table_metadata(table))

@@ -42,6 +42,7 @@ def signal_assets(project: Project, years: Years) -> list[dg.AssetsDefinition]:
         families = [fitted[family] for family in study.signal_families]
         table = next_month_signal(study, families, panel, managed, characteristics)
         write_atomically(project.signal_file, signal_csv(table, study))
+        project.files.publish([project.signal_file])
         return stored(table, **table_metadata(table), csv=dg.MetadataValue.path(project.signal_file))
 
     return [signal]
