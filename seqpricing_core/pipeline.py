@@ -132,6 +132,7 @@ def prepare_data(study: Study, folder: Path) -> StudyData:
             pl.concat(stock_months[y] for y in history), pl.concat(statements[y] for y in history),
             year, study.computed_characteristics,
             pl.concat(of_days[y] for y in range(year - DAY_HISTORY_YEARS, year + 1)) if of_days else None,
+            study.inputs,
         )  # fmt: skip
     for year in sample_years:
         known = pl.concat([data.characteristics[year - 1], data.characteristics[year]])

@@ -32,6 +32,8 @@ class Years:
     """They read the monthly statistics of days of y - 3 .. y."""
     year_before: dg.TimeWindowPartitionMapping
     """January's returns meet December's characteristics."""
+    market_before: dg.TimeWindowPartitionMapping
+    """January's days meet the market's last days of the year before, where the raw tables hold them."""
     estimation: dg.TimeWindowPartitionMapping
     """Models of test year y read the years of their window, all before y."""
     window_before: dg.TimeWindowPartitionMapping
@@ -59,7 +61,8 @@ def years_of(study: Study) -> Years:
         same_year=dg.TimeWindowPartitionMapping(),
         history=dg.TimeWindowPartitionMapping(start_offset=-study.history_years),
         day_history=dg.TimeWindowPartitionMapping(start_offset=-DAY_HISTORY_YEARS),
-        year_before=dg.TimeWindowPartitionMapping(
+        year_before=dg.TimeWindowPartitionMapping(start_offset=-1),
+        market_before=dg.TimeWindowPartitionMapping(
             start_offset=-1, allow_nonexistent_upstream_partitions=True
         ),
         estimation=dg.TimeWindowPartitionMapping(start_offset=-study.windows.estimation_years, end_offset=-1),

@@ -30,11 +30,12 @@ from seqpricing_core.windows import Window, WindowSamples, split_estimation, win
 
 TABLES = ("stock_months", "statements", "factors")
 
-CHARACTERISTICS = (
-    "mom_1 mom_6 mom_12 mom_36 chmom high52 retvol maxret retvol_12 mvel1 dolvol turn stdturn ill zerotrade bm ep "
-    "sp cfp lev agr egr lgr sgr grcapx chcsho acc absacc pctacc roa roe chpm chato cash cashpr cashdebt currat "
-    "pchcurrat salecash invest"
-).split()
+CHARACTERISTICS = [
+    "mom_1", "mom_6", "mom_12", "mom_36", "chmom", "high52", "retvol", "maxret", "retvol_12",
+    "mvel1", "dolvol", "turn", "stdturn", "ill", "zerotrade", "bm", "ep", "sp", "cfp", "lev", "agr",
+    "egr", "lgr", "sgr", "grcapx", "chcsho", "acc", "absacc", "pctacc", "roa", "roe", "chpm",
+    "chato", "cash", "cashpr", "cashdebt", "currat", "pchcurrat", "salecash", "invest",
+]  # fmt: skip
 """Forty that need three years of history, no days and no further items."""
 HISTORY_YEARS = 3
 

@@ -29,6 +29,7 @@ def compute_characteristics(
     year: int,
     acronyms: Sequence[str],
     day_statistics: pl.DataFrame | None = None,
+    inputs: frozenset[str] | None = None,
 ) -> pl.DataFrame:
     """Raw characteristics of every stock at the end of every month of ``year``.
 
@@ -46,7 +47,10 @@ def compute_characteristics(
         Which characteristics of the registry, in the order of the columns.
     day_statistics
         `day_statistics` of the years ``year - DAY_HISTORY_YEARS`` .. ``year``; None for a source without
-        days, whose characteristics then have the definitions that need none.
+        days.
+    inputs
+        What the source has, as `RawTables.inputs` says: where a characteristic has two definitions, the first
+        that it suffices for. By default all columns there can be, days only with ``day_statistics``.
 
     Returns
     -------
@@ -56,7 +60,9 @@ def compute_characteristics(
         acronym; null where it cannot be computed, never NaN or infinite. One row per stock that traded in the
         month.
     """
-    definitions = {acronym: _definition(acronym, day_statistics is not None) for acronym in acronyms}
+    definitions = {
+        acronym: _definition(acronym, inputs, with_days=day_statistics is not None) for acronym in acronyms
+    }
     plan = _Plan.of(definitions)
     stocks = (
         _grid(stock_months, year, history_years(acronyms))
@@ -89,8 +95,10 @@ CARRIED = ("exchange", "common_share", "sic", "unadjusted_price")
 """Columns of ``stock_months`` that go with the characteristics."""
 
 
-def _definition(acronym: str, with_days: bool) -> Definition:  # noqa: FBT001
+def _definition(acronym: str, inputs: frozenset[str] | None, *, with_days: bool) -> Definition:
     entry = REGISTRY[acronym]
+    if inputs is not None:
+        return entry.definition_from(inputs) or entry.definition
     needs_days = any(name.startswith("stock_days.") for name in entry.definition.inputs)
     return entry.instead if entry.instead is not None and needs_days and not with_days else entry.definition
 

@@ -19,14 +19,15 @@ HEADER = """\
 # Characteristics
 
 A study names acronyms, `all`, or a paper's list (`characteristics: memory`, `sequence`, `deepchar`,
-`recurrent`): of a list or of `all` it gets what its source provides. An acronym that the source cannot provide
-is an error that names what is missing; nothing is ever filled with zeros. The columns of
+`recurrent`): of a list or of `all` it gets what its source provides. An acronym that the source cannot
+provide is an error that names what is missing; nothing is ever filled with zeros. The columns of
 `seqpricing_core/tables.py` that a characteristic needs stand under *inputs*.
 
 Formulas are as of the end of month t-1, when they rank stocks for month t: r[t-1] is that month's return,
 items are those of the newest statement public by then, as first reported. Market equity is that of
 month t-1, in ratios to items over all share classes of the firm where they are known. Denominators must be
-positive, else the characteristic is missing. Industries are the first two digits of the SIC code of the month.
+positive, else the characteristic is missing. Industries are the first two digits of the SIC code of the
+month.
 
 | frequency | known from |
 |---|---|

@@ -34,13 +34,19 @@ def panel_assets(project: Project, years: Years) -> list[dg.AssetsDefinition]:
             **(days if study.reads_days else {}),
         },
         io_manager_key="table",
-        code_version=code_version("characteristics", settings={"acronyms": study.computed_characteristics}),
+        code_version=code_version(
+            "characteristics",
+            settings={"acronyms": study.computed_characteristics, "inputs": sorted(study.inputs)},
+        ),
     )
     def characteristics(
         context: dg.AssetExecutionContext, **tables: pl.DataFrame
     ) -> dg.MaterializeResult[Encoded]:
         table = compute_characteristics(
-            year=int(context.partition_key), acronyms=study.computed_characteristics, **tables
+            year=int(context.partition_key),
+            acronyms=study.computed_characteristics,
+            inputs=study.inputs,
+            **tables,
         )
         return stored(table, **table_metadata(table))
 
@@ -127,7 +133,7 @@ def _day_assets(study: Study, years: Years) -> list[dg.AssetsDefinition]:
         partitions_def=years.raw,
         ins={
             "stock_days": dg.AssetIn(["raw", "stock_days"], partition_mapping=years.same_year),
-            "of_market": dg.AssetIn(["panel", "market_days"], partition_mapping=years.year_before),
+            "of_market": dg.AssetIn(["panel", "market_days"], partition_mapping=years.market_before),
         },
         io_manager_key="table",
         code_version=version,

@@ -1,7 +1,7 @@
 """Nothing that becomes known after the end of a month moves a bit of that month's characteristics.
 
-Whatever the raw tables learn later: they end earlier, statements come late or are restated, stocks leave, tickers
-are used again, shares are split, links change, prices move.
+Whatever the raw tables learn later: they end earlier, statements come late or are restated, stocks leave,
+tickers are used again, shares are split, links change, prices move.
 """
 
 from __future__ import annotations

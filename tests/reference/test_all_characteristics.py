@@ -1,7 +1,7 @@
-"""Every characteristic of the registry against a slow, readable computation: one firm, one month, point in time.
+"""Every characteristic of the registry against a slow, readable computation: one firm, one month.
 
-The tables are random, with everything that makes real ones difficult (benchmarks/random_market.py): quarters and
-years, late and restated statements, gaps, share classes, changing industries, days with missing values.
+Point in time. The tables are random, with everything that makes real ones difficult: quarters and years, late
+and restated statements, gaps, share classes, changing industries, days with missing values. Then real ones.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 import statistics
 from collections import defaultdict
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -18,9 +19,19 @@ import pytest
 
 from seqpricing_core.characteristics.compute import compute_characteristics
 from seqpricing_core.characteristics.day_statistics import AGGREGATES, day_statistics, market_days
-from seqpricing_core.characteristics.registry import DAILY_REGISTRY, REGISTRY
+from seqpricing_core.characteristics.registry import DAILY_REGISTRY, REGISTRY, available_characteristics
 from seqpricing_core.characteristics.trend import trend_features
-from seqpricing_core.tables import FLOW_ITEMS
+from seqpricing_core.sources.public_files import PublicFiles, asset_id_of
+from seqpricing_core.study import load_study
+from seqpricing_core.tables import (
+    FACTOR_DAYS,
+    FLOW_ITEMS,
+    STATEMENTS,
+    STOCK_DAYS,
+    STOCK_MONTHS,
+    check_table,
+    with_optional_columns,
+)
 
 YEAR, STOCKS = 2004, 36
 MONTHS = (1, 4, 9, 12)
@@ -220,6 +231,9 @@ class Firm:
         rows = self.market.days[self.asset]
         return [r for r in rows if 0 <= self.now - (r["day"].year * 12 + r["day"].month - 1) < months]
 
+    def returns(self, months):
+        return [row["ret"] for row in self.days(months) if row["ret"] is not None]
+
     def day_values(self, value):
         """Over the days of the month, where it can be computed."""
         return [v for v in (known(value, row) for row in self.days(1)) if v is not None]
@@ -373,7 +387,7 @@ SLOW = {
     "coskew": lambda f: coskewness(coskew_fit(f)),
     "rvar_capm": lambda f: residual_variance(f.regress(("market",), 3, 20)),
     "rvar_ff3": lambda f: residual_variance(f.regress(("market", "size", "value"), 3, 20)),
-    "svar": lambda f: statistics.variance(at_least(20, [r["ret"] for r in f.days(3) if r["ret"] is not None])),
+    "svar": lambda f: statistics.variance(at_least(20, f.returns(3))),
     # Annual statements.
     "bm": lambda f: f.a("book_equity") / f.equity,
     "ep": lambda f: f.a("earnings") / f.equity,
@@ -394,7 +408,8 @@ SLOW = {
     "liab_at": lambda f: f.ratio("liabilities", "assets"),
     "currat": lambda f: f.ratio("current_assets", "current_liabilities"),
     "pchcurrat": lambda f: (
-        f.ratio("current_assets", "current_liabilities") / f.ratio("current_assets", "current_liabilities", 1) - 1
+        f.ratio("current_assets", "current_liabilities")
+        / f.ratio("current_assets", "current_liabilities", 1) - 1
     ),
     "quick": lambda f: f.quick(),
     "pchquick": lambda f: f.quick() / f.quick(1) - 1,
@@ -428,7 +443,8 @@ SLOW = {
         sum(
             sign * (f.a(item) - f.a(item, 1))
             for item, sign in (
-                ("property_plant_equipment", 1), ("intangibles", 1), ("other_assets", 1), ("other_liabilities", -1)
+                ("property_plant_equipment", 1), ("intangibles", 1), ("other_assets", 1),
+                ("other_liabilities", -1),
             )
         ) + f.a("depreciation")
     ) / f.mean_assets,
@@ -446,7 +462,9 @@ SLOW = {
     ) / positive(f.a("book_equity", 1)),
     "prof": lambda f: f.gross() / positive(f.a("book_equity")),
     "oproa": lambda f: f.ratio("operating_income", "assets"),
-    "roic": lambda f: f.a("operating_income") / positive(f.a("book_equity") + f.a("liabilities") - f.a("cash")),
+    "roic": lambda f: (
+        f.a("operating_income") / positive(f.a("book_equity") + f.a("liabilities") - f.a("cash"))
+    ),
     "rna": lambda f: f.a("operating_income") / positive(f.noa(1)),
     "ato": lambda f: f.a("revenue") / positive(f.noa(1)),
     "sat": lambda f: f.ratio("revenue", "assets"),
@@ -457,7 +475,9 @@ SLOW = {
     "chpm": lambda f: f.ratio("earnings", "revenue") - f.ratio("earnings", "revenue", 1),
     "chato": lambda f: f.ratio("revenue", "assets") - f.ratio("revenue", "assets", 1),
     "dgm_dsales": lambda f: (f.gross() / positive(f.gross(1)) - 1) - f.growth("revenue"),
-    "ol": lambda f: (f.a("cost_of_revenue") + f.a("selling_general_administrative")) / positive(f.a("assets")),
+    "ol": lambda f: (
+        f.a("cost_of_revenue") + f.a("selling_general_administrative")
+    ) / positive(f.a("assets")),
     "sga2s": lambda f: f.ratio("selling_general_administrative", "revenue"),
     "rd_sale": lambda f: f.ratio("research_development", "revenue"),
     "freecf": lambda f: (
@@ -588,7 +608,7 @@ def test_without_daily_factors_the_market_is_the_mean_stock(tables):
     assert found["size"].null_count() == len(found) == stock_days["day"].n_unique()
 
 
-class Path:
+class StockPath:
     """One stock's days up to one day."""
 
     def __init__(self, rows):
@@ -666,9 +686,104 @@ def test_daily_features(trend, slow_market, feature):
         of_asset = trend.filter(pl.col("asset_id") == asset).sort("day")
         assert of_asset["day"].to_list() == [r[3] for r in rows if r[3].year == YEAR]
         for day in of_asset["day"][::60]:
-            path = Path([r[:3] for r in rows if r[3] <= day])
+            path = StockPath([r[:3] for r in rows if r[3] <= day])
             value = of_asset.filter(pl.col("day") == day)[feature][0]
             assert value == pytest.approx(TREND[feature](path), rel=1e-7, abs=1e-12), (asset, day)
             compared += 1
     assert compared >= 8
     assert set(TREND) == set(DAILY_REGISTRY)
+
+
+ROOT = Path(__file__).parents[2]
+DATA = ROOT.parent / "shared" / "data"
+TICKERS = ("aapl", "ibm", "ge", "xom", "ko", "jnj", "wmt", "cat", "pg", "mcd", "intc", "dis")
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif(not DATA.is_dir(), reason="no shared/data beside the checkout")
+class TestRealData:
+    """Large firms in 2008: public prices by month and day, Stockpup's quarters, French's daily factors."""
+
+    @pytest.fixture(scope="class")
+    def real(self):
+        study = load_study(ROOT / "studies" / "us_public.yaml")
+        source, ids = PublicFiles(study.source), [asset_id_of(ticker) for ticker in TICKERS]
+        years = range(2002, 2009)
+
+        def chosen(of_year):
+            return pl.concat(of_year(y) for y in years).filter(pl.col("asset_id").is_in(ids))
+
+        return chosen(source.stock_months), chosen(source.statements), source.inputs()
+
+    @pytest.fixture(scope="class")
+    def days(self):
+        prices = (
+            pl.scan_parquet(DATA / "sp500_ever_members_daily_ohlcv_1990_2017.parquet")
+            .with_columns(
+                pl.col("ticker").cast(pl.String),
+                pl.col("Date").cast(pl.Date),
+                pl.col("Close", "High", "Low", "Volume").cast(pl.Float64),
+            )
+            .filter(pl.col("ticker").is_in(TICKERS), pl.col("Date").dt.year().is_between(2004, 2008))
+        )
+        rows = (
+            prices.sort("ticker", "Date")
+            .with_columns(ret=pl.col("Close") / pl.col("Close").shift(1).over("ticker") - 1)
+            .collect()
+        )
+        ids = {ticker: asset_id_of(ticker) for ticker in TICKERS}
+        stocks = rows.filter(pl.col("Date").dt.year() >= 2005).select(
+            pl.col("ticker").replace_strict(ids, return_dtype=pl.Int64).alias("asset_id"),
+            "ret",
+            day="Date",
+            price="Close",
+            high="High",
+            low="Low",
+            volume="Volume",
+            dollar_volume=pl.col("Close") * pl.col("Volume"),
+        )
+        french = pl.read_parquet(DATA / "ff3_daily_1926_2017.parquet")
+        day = french[french.columns[0]]
+        factors = french.select(
+            (day if day.dtype == pl.Date else day.cast(pl.String).str.slice(0, 10).str.to_date()).alias(
+                "day"
+            ),
+            risk_free=pl.col("RF") / 100,
+            market_excess=pl.col("Mkt-RF") / 100,
+            size=pl.col("SMB") / 100,
+            value=pl.col("HML") / 100,
+        ).filter(pl.col("day").dt.year().is_between(2005, 2008))
+        return check_table(stocks, STOCK_DAYS, "prices"), check_table(factors, FACTOR_DAYS, "factors")
+
+    def test_against_slow_loops(self, real, days):
+        months, statements, inputs = real
+        having = {f"stock_days.{c}" for c in ("ret", "price", "high", "low", "volume", "dollar_volume")}
+        having |= {f"factor_days.{c}" for c in ("risk_free", "market_excess", "size", "value")}
+        acronyms = available_characteristics("all", inputs | having)
+        assert {"beta", "ill", "baspread", "rvar_ff3", "sue", "bm", "mom_60"} <= set(acronyms)
+        years = range(2005, 2009)
+        stock_days, factor_days = (
+            {y: table.filter(pl.col("day").dt.year() == y) for y in years} for table in days
+        )
+        market = {y: market_days(stock_days[y], factor_days[y]) for y in years}
+        of_days = pl.concat(
+            day_statistics(stock_days[y], pl.concat(market[k] for k in (y - 1, y) if k in market), y)
+            for y in years
+        )
+        found = compute_characteristics(months, statements, 2008, acronyms, of_days, inputs | having)
+        plain = Market(
+            with_optional_columns(months, STOCK_MONTHS),
+            with_optional_columns(statements, STATEMENTS),
+            days[0],
+            pl.concat(market.values()),
+        )
+        rows = found.filter(pl.col("month").dt.month().is_in((3, 10)))
+        assert len(rows) == 20  # two of them have no statements there
+        slow = SLOW | {"stdturn": lambda f: statistics.stdev([f.turnover(k) for k in range(12)])}
+        for acronym in acronyms:
+            for asset, month, value in rows.select("asset_id", "month", acronym).iter_rows():
+                expected = known(slow[acronym], Firm(plain, asset, month.year * 12 + month.month - 1))
+                assert (value is None) == (expected is None), (acronym, asset, month)
+                if value is not None:
+                    assert value == pytest.approx(expected, rel=1e-7, abs=1e-10), (acronym, asset, month)
+            assert rows[acronym].count() > 8, acronym

@@ -11,8 +11,8 @@ import pytest
 from scipy.stats import rankdata
 
 from seqpricing_core.panel.build import build_panel, rank_known
-from seqpricing_core.study import Panel as PanelOptions
 from seqpricing_core.predictions import _predictions_frame
+from seqpricing_core.study import Panel as PanelOptions
 from seqpricing_core.study import Universe
 from seqpricing_core.tables import EXCHANGES
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from seqpricing_core.characteristics.registry import REGISTRY
 from seqpricing_core.errors import InputError
 from seqpricing_core.study import Study, load_study
 
@@ -99,7 +98,7 @@ class TestTypos:
             ({"models": {"ipca": {"tolerence": 0.1}}}, "tolerence", "did you mean 'tolerance'?"),
             ({"models": grid(l_1=[0.1])}, "l_1", "did you mean 'l1'?"),
             ({"training": {"max_epoch": 3}}, "training.max_epoch", "did you mean 'max_epochs'?"),
-            ({"universe": {"zzz": 3}}, "universe.zzz", "one of common_shares_only, exchanges, minimum_history"),
+            ({"universe": {"zzz": 3}}, "universe.zzz", "one of common_shares_only, exchanges"),
         ],
     )  # fmt: skip
     def test_names_the_key_and_the_likely_one(self, load, tmp_path, changes, key, hint):
