@@ -164,6 +164,7 @@ def s3_server(folder: Path) -> Iterator[dict[str, str]]:
     """The S3 server of moto; gives the environment that names it."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "s3.log"
+    log.unlink(missing_ok=True)  # the address is read from it
     process = started([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"], log)
     try:
         address = re.compile(r"http://127\.0\.0\.1:\d+")

@@ -107,9 +107,10 @@ def train_alone(file: Path, outputs: Path, store: Mapping[str, str]) -> dict[str
     stages = stages_of(project)[:5]
     trained = [project.assets / ASSET / f"{year}.safetensors" for year in stages[-1].partitions]
     if not all(path.is_file() for path in trained):  # an earlier exercise in this folder made them
-        for stage in stages:
-            for partition in stage.partitions:
-                materialize_partition(file, outputs, stage.assets, partition)
+        with environment({}):
+            for stage in stages:
+                for partition in stage.partitions:
+                    materialize_partition(file, outputs, stage.assets, partition)
     with environment(store):
         files = open_project(file, outputs).files
         files.publish(sorted((project.assets / "panel").glob("*/*.*")))
