@@ -12,6 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from seqpricing_core.characteristics.compute import HISTORY_YEARS, compute_characteristics
+from seqpricing_core.characteristics.ready import take_characteristics
 from seqpricing_core.evaluation.performance import compute_performance
 from seqpricing_core.models.family import FittedFamily, fit_family, starts_warm
 from seqpricing_core.panel.build import build_panel
@@ -27,6 +28,7 @@ from seqpricing_core.predictions import (
 from seqpricing_core.signal import next_month_signal
 from seqpricing_core.sources import prepare_source, truth_file
 from seqpricing_core.sources.macro import read_macro
+from seqpricing_core.sources.ready_characteristics import ReadyCharacteristics
 from seqpricing_core.study import Study
 from seqpricing_core.windows import WindowSamples, split_estimation, window_for
 
@@ -126,6 +128,13 @@ def prepare_data(study: Study, folder: Path) -> StudyData:
     data = StudyData({}, {}, {}, macro)
     for year in range(sample_years.start - 1, sample_years.stop):
         history = range(year - HISTORY_YEARS, year + 1)
+        if isinstance(source, ReadyCharacteristics):
+            months = pl.concat(stock_months[y] for y in history)
+            ready = source.characteristics(year)
+            data.characteristics[year] = take_characteristics(
+                ready, months, year, study.computed_characteristics
+            )
+            continue
         data.characteristics[year] = compute_characteristics(
             pl.concat(stock_months[y] for y in history), pl.concat(statements[y] for y in history),
             year, study.computed_characteristics,

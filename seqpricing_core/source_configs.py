@@ -6,9 +6,9 @@ No class has a field for a password: credentials come from ``~/.pgpass`` or the 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from seqpricing_core.models.configs import Config
 
@@ -16,13 +16,102 @@ LagMonths = Annotated[int, Field(ge=1, le=24)]
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
 GKX_CHARACTERISTICS = tuple(
-    """mvel1 beta betasq chmom dolvol idiovol indmom mom1m mom6m mom12m mom36m pricedelay turn absacc acc age agr
-    bm bm_ia cashdebt cashpr cfp cfp_ia chatoia chcsho chempia chinv chpmia convind currat depr divi divo dy egr
-    ep gma grcapx grltnoa herf hire invest lev lgr mve_ia operprof orgcap pchcapx_ia pchcurrat pchdepr
-    pchgm_pchsale pchquick pchsale_pchinvt pchsale_pchrect pchsale_pchxsga pchsaleinv pctacc ps quick rd rd_mve
-    rd_sale realestate roic salecash saleinv salerec secured securedind sgr sin sp tang tb aeavol cash chtx
-    cinvest ear nincr roaq roavol roeq rsup stdacc stdcf ms baspread ill maxret retvol std_dolvol std_turn
-    zerotrade""".split()
+    [
+        "mvel1",
+        "beta",
+        "betasq",
+        "chmom",
+        "dolvol",
+        "idiovol",
+        "indmom",
+        "mom1m",
+        "mom6m",
+        "mom12m",
+        "mom36m",
+        "pricedelay",
+        "turn",
+        "absacc",
+        "acc",
+        "age",
+        "agr",
+        "bm",
+        "bm_ia",
+        "cashdebt",
+        "cashpr",
+        "cfp",
+        "cfp_ia",
+        "chatoia",
+        "chcsho",
+        "chempia",
+        "chinv",
+        "chpmia",
+        "convind",
+        "currat",
+        "depr",
+        "divi",
+        "divo",
+        "dy",
+        "egr",
+        "ep",
+        "gma",
+        "grcapx",
+        "grltnoa",
+        "herf",
+        "hire",
+        "invest",
+        "lev",
+        "lgr",
+        "mve_ia",
+        "operprof",
+        "orgcap",
+        "pchcapx_ia",
+        "pchcurrat",
+        "pchdepr",
+        "pchgm_pchsale",
+        "pchquick",
+        "pchsale_pchinvt",
+        "pchsale_pchrect",
+        "pchsale_pchxsga",
+        "pchsaleinv",
+        "pctacc",
+        "ps",
+        "quick",
+        "rd",
+        "rd_mve",
+        "rd_sale",
+        "realestate",
+        "roic",
+        "salecash",
+        "saleinv",
+        "salerec",
+        "secured",
+        "securedind",
+        "sgr",
+        "sin",
+        "sp",
+        "tang",
+        "tb",
+        "aeavol",
+        "cash",
+        "chtx",
+        "cinvest",
+        "ear",
+        "nincr",
+        "roaq",
+        "roavol",
+        "roeq",
+        "rsup",
+        "stdacc",
+        "stdcf",
+        "ms",
+        "baspread",
+        "ill",
+        "maxret",
+        "retvol",
+        "std_dolvol",
+        "std_turn",
+        "zerotrade",
+    ]
 )
 """The 94 of Gu, Kelly, Xiu (2020), by the names and in the order of their file."""
 
@@ -34,6 +123,9 @@ class WrdsSource(Config):
     cache: Path
     layout: Literal["ciz", "legacy"] = "ciz"
     """``ciz``: ``msf_v2, dsf_v2``; ``legacy``: ``msf, dsf, msenames, msedelist``, which end in 2024."""
+    securities: Literal["common", "all"] = "common"
+    """``common``: what is no common share of a US firm on NYSE, AMEX or NASDAQ has no market equity, and so
+    is outside a universe that requires ``mvel1``; its returns stay."""
     daily: bool = True
     statements: Literal["both", "quarterly", "annual"] = "both"
     quarterly_lag_months: LagMonths = 4
@@ -53,7 +145,8 @@ class GkxFilesSource(Config):
     returns: Path
     factors: Path
     month: Literal["priced", "known"] = "priced"
-    """DATE is the month whose return the row prices, as they publish it; or the month at whose end it is known."""
+    """DATE is the month whose return the row prices, as they publish it; or the month at whose end it is
+    known."""
 
     @property
     def ready_characteristics(self) -> tuple[str, ...]:
@@ -85,7 +178,8 @@ class MappedFilesSource(Config):
     characteristics: dict[str, str]
     """Name in the study to your column."""
     month: Literal["priced", "known"]
-    """Your row pairs characteristics with the return they price, or with the return of the month they end in."""
+    """Your row pairs characteristics with the return they price, or with the return of the month they end
+    in."""
     returns: Literal["decimal", "percent"] = "decimal"
     excess_returns: bool = False
     """``ret`` is already in excess of the risk-free rate."""
@@ -132,5 +226,14 @@ class DailyFilesSource(Config):
     factors: Path
     factor_days: Path | None = None
 
+    @model_validator(mode="after")
+    def _splits_where_needed(self) -> Self:
+        if not self.adjusted and self.splits is None:
+            raise ValueError("splits, a file ticker, date, ratio, for prices as they traded")
+        return self
+
     def __hash__(self) -> int:
         return hash(self.model_dump_json())
+
+
+VendorSource = WrdsSource | GkxFilesSource | OpenAssetPricingSource | MappedFilesSource | DailyFilesSource

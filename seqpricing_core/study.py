@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 from seqpricing_core.errors import InputError
 from seqpricing_core.models.configs import GAN, Config, ModelConfig, PositiveInt
 from seqpricing_core.months import Month, year_of
+from seqpricing_core.source_configs import VendorSource
 
 Year = Annotated[int, Field(ge=1900, le=2200)]
 
@@ -53,7 +54,10 @@ class CanonicalFilesSource(Config):
     factor_days: Path | None = None
 
 
-Source = Annotated[SimulatedSource | PublicFilesSource | CanonicalFilesSource, Field(discriminator="kind")]
+Source = Annotated[
+    SimulatedSource | PublicFilesSource | CanonicalFilesSource | VendorSource,
+    Field(discriminator="kind"),
+]
 
 
 Transform = Annotated[int, Field(ge=1, le=7)]
@@ -111,12 +115,6 @@ class Universe(Config):
 
     minimum_history_months: Annotated[int, Field(ge=0, le=36)] = 12
     require: tuple[str, ...] = ("mvel1",)
-
-    @field_validator("require")
-    @classmethod
-    def _registered(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        _require_registered(value)
-        return value
 
 
 class Panel(Config):
@@ -282,12 +280,16 @@ class Study(Config):
 
     @field_validator("characteristics")
     @classmethod
-    def _distinct_and_registered(cls, value: tuple[str, ...] | str) -> tuple[str, ...] | str:
-        if isinstance(value, tuple):
-            if not value or len(set(value)) != len(value):
-                raise ValueError("'all', or at least one acronym of the registry, each once")
-            _require_registered(value)
+    def _distinct(cls, value: tuple[str, ...] | str) -> tuple[str, ...] | str:
+        if isinstance(value, tuple) and (not value or len(set(value)) != len(value)):
+            raise ValueError("'all', or at least one acronym of the registry, each once")
         return value
+
+    @model_validator(mode="after")
+    def _known_characteristics(self) -> Self:
+        """Names of the registry or, from a source that delivers characteristics, of the source."""
+        _require_known((*self.universe.require, *self.acronyms), self.ready_characteristics)
+        return self
 
     @model_validator(mode="after")
     def _enough_managed_portfolios(self) -> Self:
@@ -354,7 +356,14 @@ class Study(Config):
         """Characteristics of the panel, in order."""
         from seqpricing_core.characteristics.registry import REGISTRY
 
-        return tuple(REGISTRY) if self.characteristics == "all" else self.characteristics
+        if self.characteristics == "all":
+            return tuple(self.ready_characteristics or REGISTRY)
+        return self.characteristics
+
+    @property
+    def ready_characteristics(self) -> tuple[str, ...] | None:
+        """Characteristics that the source delivers ready-made; None where they are computed."""
+        return getattr(self.source, "ready_characteristics", None)
 
     @property
     def computed_characteristics(self) -> tuple[str, ...]:
@@ -421,18 +430,26 @@ def _relative_to(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
     """Paths in a study file are relative to the file, whatever the working directory."""
     resolved = dict(content)
     for section in ("source", "macro"):
-        if not isinstance(content.get(section), dict):
-            continue
-        paths = {
-            key
-            for kind in _options(Study, (section,))
-            for key, field in kind.model_fields.items()
-            if Path in (field.annotation, *get_args(field.annotation))
-        }
-        resolved[section] = {
-            key: str((folder / value).resolve()) if key in paths and isinstance(value, str) else value
-            for key, value in content[section].items()
-        }
+        if isinstance(content.get(section), dict):
+            resolved[section] = _resolved_paths(folder, content[section], (section,))
+    return resolved
+
+
+def _resolved_paths(folder: Path, section: dict[str, Any], location: tuple[str, ...]) -> dict[str, Any]:
+    paths = {
+        key
+        for kind in _options(Study, location)
+        for key, field in kind.model_fields.items()
+        if Path in (field.annotation, *get_args(field.annotation))
+    }
+    resolved: dict[str, Any] = {}
+    for key, value in section.items():
+        if key in paths and isinstance(value, str):
+            resolved[key] = str((folder / Path(value).expanduser()).resolve())
+        elif isinstance(value, dict):
+            resolved[key] = _resolved_paths(folder, value, (*location, key))
+        else:
+            resolved[key] = value
     return resolved
 
 
@@ -495,12 +512,13 @@ def _config_classes(annotation: Any) -> Iterator[type[Config]]:
         yield from _config_classes(argument)
 
 
-def _require_registered(acronyms: tuple[str, ...]) -> None:
+def _require_known(acronyms: tuple[str, ...], ready: tuple[str, ...] | None) -> None:
     from seqpricing_core.characteristics.registry import REGISTRY
 
+    known, whose = (REGISTRY, "the registry") if ready is None else (ready, "the source")
     for acronym in acronyms:
-        if acronym not in REGISTRY:
-            raise ValueError(f"acronyms of the registry; for '{acronym}': {_hint(acronym, REGISTRY)}")
+        if acronym not in known:
+            raise ValueError(f"acronyms of {whose}; for '{acronym}': {_hint(acronym, known)}")
 
 
 class _DistinctKeys(yaml.SafeLoader):

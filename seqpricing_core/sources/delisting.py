@@ -1,7 +1,7 @@
 """Delisting returns, compounded into the month in which a stock left (METHODS, section 1).
 
-A holder of a stock that is delisted gets what it was worth after its last day on the exchange. Vendors keep that
-return apart from the monthly one (CRSP's ``dlret``), and lack it most often where it is worst: a missing
+A holder of a stock that is delisted gets what it was worth after its last day on the exchange. Vendors keep
+that return apart from the monthly one (CRSP's ``dlret``), and lack it most often where it is worst: a missing
 performance-related delisting return is -30% (Shumway 1997), on NASDAQ -55% (Shumway and Warther 1999).
 """
 
@@ -24,10 +24,10 @@ def performance_related(code: pl.Expr) -> pl.Expr:
 def with_delisting_returns(stock_months: pl.DataFrame, delistings: pl.DataFrame) -> pl.DataFrame:
     """Total returns of the last months, and their codes.
 
-    A delisting in month t belongs to the row of t: (1 + r_t)(1 + d) - 1; where r_t is missing, d alone. A stock
-    whose last row is an earlier month (it stopped trading on the last day of that month) gets a row for month t
-    with nothing but d: compounding it into the row before would tell that month what came after it. A delisting
-    return that is missing and not performance-related leaves r_t as it is.
+    A delisting in month t belongs to the row of t: (1 + r_t)(1 + d) - 1; where r_t is missing, d alone. A
+    stock whose last row is an earlier month (it stopped trading on the last day of that month) gets a row for
+    month t with nothing but d: compounding it into the row before would tell that month what came after it. A
+    delisting return that is missing and not performance-related leaves r_t as it is.
 
     **Timing.** Only rows of the delisting's own month change.
 
@@ -36,8 +36,8 @@ def with_delisting_returns(stock_months: pl.DataFrame, delistings: pl.DataFrame)
     stock_months
         ``asset_id, month, ret, exchange`` and what else there is.
     delistings
-        ``asset_id, month`` (month end), ``delisting_code`` (Int32), ``delisting_return`` (null where missing);
-        one row per stock. Codes below 200 are ignored.
+        ``asset_id, month`` (month end), ``delisting_code`` (Int32), ``delisting_return`` (null where
+        missing); one row per stock. Codes below 200 are ignored.
 
     Returns
     -------
@@ -49,7 +49,8 @@ def with_delisting_returns(stock_months: pl.DataFrame, delistings: pl.DataFrame)
     )
     # A month in which the stock has no row any more, right after its last one.
     last = stock_months.group_by("asset_id").agg(
-        pl.col("month").max().alias("last_month"), pl.col("exchange").sort_by("month").last().alias("listed_on")
+        pl.col("month").max().alias("last_month"),
+        pl.col("exchange").sort_by("month").last().alias("listed_on"),
     )
     after = left.join(last, on="asset_id").filter(
         pl.col("month") == pl.col("last_month").dt.offset_by("1mo").dt.month_end()

@@ -1,12 +1,12 @@
 """Kenneth French's data library, as published: factors and portfolios, CSV or the zip it comes in.
 
-Where to get it: https://mba.tuck.dartmouth.edu/pages/faculty/ken.french/data_library.html, any "CSV" link, for
-example ``F-F_Research_Data_5_Factors_2x3_CSV.zip`` (monthly), ``F-F_Research_Data_Factors_daily_CSV.zip`` and
-``25_Portfolios_5x5_CSV.zip``. ``seqpricing data fetch french_factors`` fetches the factors.
+Where to get it: https://mba.tuck.dartmouth.edu/pages/faculty/ken.french/data_library.html, any "CSV" link,
+for example ``F-F_Research_Data_5_Factors_2x3_CSV.zip`` (monthly), ``F-F_Research_Data_Factors_daily_CSV.zip``
+and ``25_Portfolios_5x5_CSV.zip``. ``seqpricing data fetch french_factors`` fetches the factors.
 
 A file holds a preamble, then several tables, each under a title of its own (value-weighted monthly returns,
-the same annually, number of firms, average size), and a copyright line. Returns are percent, -99.99 and -999 mean
-missing. Here they become one table per section, with decimal returns where the section holds returns.
+the same annually, number of firms, average size), and a copyright line. Returns are percent, -99.99 and -999
+mean missing. Here they become one table per section, with decimal returns where the section holds returns.
 
 Dropped: annual tables (January to December compounding of what the monthly ones hold).
 """
@@ -45,8 +45,8 @@ class Section:
 def read_sections(path: Path) -> list[Section]:
     """The monthly and daily tables of a file, in their order.
 
-    Returns are decimal; a section whose title speaks of numbers of firms, size or another characteristic keeps
-    its unit.
+    Returns are decimal; a section whose title speaks of numbers of firms, size or another characteristic
+    keeps its unit.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def _section(title: str, header: list[str], rows: list[tuple[int, str]], path: P
         cells = [cell.strip() for cell in line.split(",")[1:]]
         try:
             if len(cells) != len(header):
-                raise ValueError(f"{len(cells)} cells under a header of {len(header)}")  # noqa: TRY301
+                raise ValueError(f"{len(cells)} cells under a header of {len(header)}")
             values.append([float(cell) if cell else None for cell in cells])
         except ValueError as error:
             raise InputError(
@@ -134,7 +134,14 @@ def _distinct(names: list[str]) -> list[str]:
 
 def _holds_returns(title: str) -> bool:
     words = title.lower()
-    others = ("number of firms", "average market cap", "average firm size", "average of", "sum of be", "ratio")
+    others = (
+        "number of firms",
+        "average market cap",
+        "average firm size",
+        "average of",
+        "sum of be",
+        "ratio",
+    )
     return not any(word in words for word in others)
 
 
@@ -213,7 +220,8 @@ def factor_table(path: Path) -> pl.DataFrame:
             f"missing column{'s' if len(lacking) > 1 else ''}: {', '.join(lacking)}",
             where=f"{path} (its columns: {', '.join(found.columns)})",
             expected="Mkt-RF and RF (or market_excess and risk_free)",
-            remedy="take one of the library's factor files, which hold the risk-free rate; momentum alone has none",
+            remedy="take one of the library's factor files,
+            which hold the risk-free rate; momentum alone has none",
         )
     kept = [name for name in ("market_excess", "risk_free", "size", "value") if name in table.columns]
     table = table.select("day", *(pl.col(name).cast(pl.Float64) for name in kept)).drop_nulls("risk_free")
@@ -245,7 +253,9 @@ def _plain_factors(path: Path) -> pl.DataFrame:
 
 
 def _require_decimal_factors(table: pl.DataFrame, path: Path) -> None:
-    """Market returns of a median size above 0.2 over a decade are percent; see `require_decimal` for stocks."""
+    """Market returns of a median size above 0.2 over a decade are percent; see `require_decimal` for
+    stocks.
+    """
     by_decade = table.group_by((pl.col("day").dt.year() // 10 * 10).alias("decade")).agg(
         pl.col("market_excess").abs().median().alias("median")
     )
@@ -258,4 +268,3 @@ def _require_decimal_factors(table: pl.DataFrame, path: Path) -> None:
             expected="decimal returns, 0.01 for one percent; only the library's own CSV may be percent",
             remedy="divide by 100, or name the library's CSV or zip file itself",
         )
-

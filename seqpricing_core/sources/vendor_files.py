@@ -49,8 +49,8 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
             with zipfile.ZipFile(path) as archive, archive.open(_only_member(archive, path)) as member:
                 yield _checked(member, path)
         elif path.suffix == ".gz":
-            with gzip.open(path) as file:
-                yield _checked(file, path)
+            with gzip.open(path) as unpacked:
+                yield _checked(unpacked, path)
         else:
             with path.open("rb") as file:
                 yield _checked(file, path)
@@ -80,7 +80,7 @@ def _only_member(archive: zipfile.ZipFile, path: Path) -> str:
     return members[0]
 
 
-def _checked(file: IO[bytes], path: Path) -> IO[bytes]:
+def _checked(file: IO[bytes] | gzip.GzipFile, path: Path) -> IO[bytes]:
     """The same stream, once its first bytes have been seen to be text and no web page."""
     head = file.read(4096)
     if head.lstrip()[:15].lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
@@ -108,7 +108,7 @@ def wrong_encoding(path: Path) -> InputError:
 class _Joined(io.RawIOBase):
     """First ``head``, then what is left of ``file``: a zip member cannot be wound back cheaply."""
 
-    def __init__(self, head: bytes, file: IO[bytes]) -> None:
+    def __init__(self, head: bytes, file: IO[bytes] | gzip.GzipFile) -> None:
         self._head, self._file = head, file
 
     def readable(self) -> bool:
@@ -188,7 +188,8 @@ def _csv_batches(path: Path, columns: Mapping[str, pa.DataType]) -> Iterator[pa.
             raise InputError(
                 f"the rows cannot be read: {error}",
                 where=str(path),
-                expected="one number, or nothing, in every cell of a numeric column; as many cells as columns",
+                expected="one number, or nothing,
+                in every cell of a numeric column; as many cells as columns",
                 remedy="correct the value that is named, or fetch the file again if its end is missing",
             ) from error
 
@@ -240,8 +241,8 @@ def as_days(values: pl.Series, where: str) -> pl.Series:
     """Calendar days from what vendors write: dates, ISO or SAS text, yyyymmdd numbers.
 
     - dates; date-times: the day on the clock of their own time zone (00:00 in New York is that day);
-    - text ``1996-01-31``, ``1996/01/31``, ``19960131``, ``31JAN1996``; of a time after the day (with or without
-      a zone) only the day is read;
+    - text ``1996-01-31``, ``1996/01/31``, ``19960131``, ``31JAN1996``; of a time after the day (with or
+      without a zone) only the day is read;
     - whole numbers 19960131; 199601 is the last day of that month.
 
     Anything else is refused: day counts (SAS since 1960, Unix since 1970, ANSI since 1601) and 01/02/1996 can
@@ -307,12 +308,15 @@ def require_decimal(frame: pl.DataFrame, column: str, date: str, where: str) -> 
     if not len(percent):
         return
     mixed = len(percent) < by_month.filter(pl.col("rows") >= 5).height
-    shown = ", ".join(f"{month} (median size {median:.3g})" for month, median, _ in percent.head(5).iter_rows())
+    shown = ", ".join(
+        f"{month} (median size {median:.3g})" for month, median, _ in percent.head(5).iter_rows()
+    )
     raise InputError(
         "returns in percent" + (" in some months, decimal in others" if mixed else ""),
         where=f"{where}, column {column}: {shown}",
         expected="decimal returns, 0.01 for one percent, in every month",
-        remedy="divide the percent ones by 100" + ("" if mixed else ", or say `returns: percent` where it can be said"),
+        remedy="divide the percent ones by 100"
+        + ("" if mixed else ", or say `returns: percent` where it can be said"),
     )
 
 
@@ -320,7 +324,9 @@ def refuse_duplicates(frame: pl.DataFrame, key: Sequence[str], where: str) -> No
     """Refuse a table in which a key stands twice."""
     twice = frame.filter(pl.struct(key).is_duplicated()).select(key).unique().sort(key)
     if len(twice):
-        shown = "; ".join(", ".join(f"{k} {row[k]}" for k in key) for row in twice.head(5).iter_rows(named=True))
+        shown = "; ".join(
+            ", ".join(f"{k} {row[k]}" for k in key) for row in twice.head(5).iter_rows(named=True)
+        )
         raise InputError(
             f"duplicate ({', '.join(key)}), {len(twice)} of them",
             where=f"{where}: {shown}",

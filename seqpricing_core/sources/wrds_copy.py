@@ -2,8 +2,8 @@
 
 Rows stream from the server as Arrow batches (ADBC over libpq: binary COPY, so numbers arrive bit for bit and
 memory holds a few megabytes), and are written as they come. A file appears under its name only when it
-is whole: what a lost connection leaves is thrown away and asked for again, and a copy that was stopped goes on
-where it was.
+is whole: what a lost connection leaves is thrown away and asked for again, and a copy that was stopped goes
+on where it was.
 
 Credentials: libpq's own, that is ``~/.pgpass`` (``wrds-pgdata.wharton.upenn.edu:9737:wrds:USER:PASSWORD``,
 readable by you alone) or PGPASSWORD, with PGUSER for the name. This module neither reads nor writes them.
@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import polars as pl
 import pyarrow as pa
@@ -97,7 +97,7 @@ class _Connection:
         self._source = source
         self._open: Any = None
 
-    def __enter__(self) -> _Connection:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -153,7 +153,7 @@ def _copy(connection: _Connection, table: ServerTable, year: int | None, source:
             rows = _write_whole(file, lambda: connection.batches(table.query(year)))
         except InputError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - every driver error is one class or another
             connection.drop()
             reason = _redacted(error)
             if not _is_loss(error):
@@ -180,7 +180,9 @@ def _write_whole(file: Path, batches: Callable[[], Iterator[pa.RecordBatch]]) ->
     try:
         stream = batches()
         first = next(stream)
-        schema = pa.schema([pa.field(name, kind) for name, kind in zip(first.schema.names, first.schema.types, strict=True)])
+        schema = pa.schema(
+            [pa.field(name, kind) for name, kind in zip(first.schema.names, first.schema.types, strict=True)]
+        )
         with pyarrow.parquet.ParquetWriter(partial, schema, compression="zstd") as writer:
             for batch in stream:
                 writer.write_table(pa.table(batch.columns, schema=schema))
@@ -203,7 +205,8 @@ def _sweep(cache: Path) -> None:
 
 _LOSSES = (
     "server closed the connection", "could not receive data", "connection reset", "terminating connection",
-    "connection timed out", "broken pipe", "unexpected eof", "could not send data", "no connection to the server",
+    "connection timed out", "broken pipe", "unexpected eof", "could not send data",
+    "no connection to the server",
     "connection refused", "timeout expired", "ssl syscall error", "connection to server was lost",
     "could not translate host name", "copydata", "the database system is", "too many connections",
     "network is unreachable", "no route to host", "unexpected end of input", "lost synchronization",
@@ -228,7 +231,8 @@ def _refused(table: ServerTable, source: WrdsSource, reason: str) -> InputError:
         return InputError(
             "the server does not know you",
             where=f"{source.host}:{source.port}, database {source.database}: {reason}",
-            expected="a line host:port:database:user:password in ~/.pgpass (chmod 600), or PGUSER and PGPASSWORD",
+            expected="a line host:port:database:user:password in ~/.pgpass (chmod 600),
+            or PGUSER and PGPASSWORD",
             remedy="write that line; never put a password into a study file",
         )
     return InputError(

@@ -87,21 +87,19 @@ class YearFiles:
 def _in_chunks(batches: Iterable[pl.DataFrame]) -> Iterable[pl.DataFrame]:
     """Batches joined up to `BUFFER_BYTES`, so that a year gets few large row groups, not many tiny ones."""
     held: list[pl.DataFrame] = []
-    size = 0
+    size = 0.0
     for batch in batches:
         held.append(batch)
         size += batch.estimated_size()
         if size >= BUFFER_BYTES:
             yield pl.concat(held)
-            held, size = [], 0
+            held, size = [], 0.0
     if held:
         yield pl.concat(held)
 
 
-def _append(
-    writers: dict[Path, pyarrow.parquet.ParquetWriter], file: Path, year: int, rows: pl.DataFrame
-) -> None:
+def _append(writers: dict[Path, pyarrow.parquet.ParquetWriter], file: Path, rows: pl.DataFrame) -> None:
     table = rows.to_arrow(compat_level=pl.CompatLevel.oldest())
-    if year not in writers:
-        writers[year] = pyarrow.parquet.ParquetWriter(file, table.schema, compression="zstd")
-    writers[year].write_table(table)
+    if file not in writers:
+        writers[file] = pyarrow.parquet.ParquetWriter(file, table.schema, compression="zstd")
+    writers[file].write_table(table)
