@@ -220,8 +220,7 @@ def factor_table(path: Path) -> pl.DataFrame:
             f"missing column{'s' if len(lacking) > 1 else ''}: {', '.join(lacking)}",
             where=f"{path} (its columns: {', '.join(found.columns)})",
             expected="Mkt-RF and RF (or market_excess and risk_free)",
-            remedy="take one of the library's factor files,
-            which hold the risk-free rate; momentum alone has none",
+            remedy="take a factor file of the library that holds the risk-free rate; momentum alone has none",
         )
     kept = [name for name in ("market_excess", "risk_free", "size", "value") if name in table.columns]
     table = table.select("day", *(pl.col(name).cast(pl.Float64) for name in kept)).drop_nulls("risk_free")

@@ -188,8 +188,7 @@ def _csv_batches(path: Path, columns: Mapping[str, pa.DataType]) -> Iterator[pa.
             raise InputError(
                 f"the rows cannot be read: {error}",
                 where=str(path),
-                expected="one number, or nothing,
-                in every cell of a numeric column; as many cells as columns",
+                expected="one number, or nothing, in every cell of a numeric column, and no row cut short",
                 remedy="correct the value that is named, or fetch the file again if its end is missing",
             ) from error
 

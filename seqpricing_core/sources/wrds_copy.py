@@ -231,8 +231,7 @@ def _refused(table: ServerTable, source: WrdsSource, reason: str) -> InputError:
         return InputError(
             "the server does not know you",
             where=f"{source.host}:{source.port}, database {source.database}: {reason}",
-            expected="a line host:port:database:user:password in ~/.pgpass (chmod 600),
-            or PGUSER and PGPASSWORD",
+            expected="a line host:port:database:user:password in ~/.pgpass (chmod 600), or PGPASSWORD",
             remedy="write that line; never put a password into a study file",
         )
     return InputError(
