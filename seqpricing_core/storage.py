@@ -6,9 +6,10 @@ import hashlib
 import io
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar, Protocol, Self, runtime_checkable
+from typing import BinaryIO, ClassVar, Protocol, Self, runtime_checkable
 
 import polars as pl
 
@@ -28,7 +29,14 @@ class Artifact(Protocol):
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path`` so that a reader, or a crash, sees the old file or the new one.
+    """Write ``data`` to ``path`` so that a reader, or a crash, sees the old file or the new one."""
+    with open_atomically(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def open_atomically(path: Path) -> Iterator[BinaryIO]:
+    """A file to write piece by piece; ``path`` is the old file until the block ends well, then the new one.
 
     Temporary file in the same folder, fsync, rename, fsync of the folder.
     """
@@ -36,7 +44,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

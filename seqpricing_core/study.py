@@ -28,7 +28,22 @@ class SimulatedSource(Config):
     kind: Literal["simulated"]
     seed: int = 1
     stocks: Annotated[int, Field(ge=20)] = 300
-    loadings: Literal["linear", "nonlinear"] = "nonlinear"
+    """Alive at any time."""
+    loadings: Literal["linear", "nonlinear", "path"] = "nonlinear"
+    """``path``: loadings depend on how characteristics moved over the year before, not on their last value."""
+    detail: Literal["plain", "complete"] = "plain"
+    """``complete``: with all that makes vendors' files difficult; see `sources.simulated`."""
+    daily: bool = False
+    """Also write days; of a ``complete`` market only."""
+    filing: Literal["reported", "lagged"] = "reported"
+    """``lagged``: statements of a ``complete`` market carry no filing date, and count as public four (a year: six)
+    months after the period, as from Compustat; none is restated."""
+
+    @model_validator(mode="after")
+    def _days_need_a_calendar(self) -> Self:
+        if self.daily and self.detail != "complete":
+            raise ValueError("daily: true needs detail: complete; the plain market has no calendar of days")
+        return self
 
 
 class PublicFilesSource(Config):

@@ -36,7 +36,11 @@ def open_source(study: Study, folder: Path) -> RawTables:
     source = study.source
     if isinstance(source, SimulatedSource):
         return CanonicalFiles(
-            folder / "stock_months.parquet", folder / "statements.parquet", folder / "factors.parquet"
+            folder / "stock_months.parquet",
+            folder / "statements.parquet",
+            folder / "factors.parquet",
+            folder / "stock_days.parquet" if source.daily else None,
+            folder / "factor_days.parquet" if source.daily else None,
         )
     if isinstance(source, CanonicalFilesSource):
         return CanonicalFiles(
