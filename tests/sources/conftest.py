@@ -12,7 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import polars as pl
 import pytest
+
+from seqpricing_core.sources.canonical_files import CanonicalFiles
+from seqpricing_core.sources.simulated import write_simulated_market
+from seqpricing_core.sources.simulated.wrds import wrds_tables
+from seqpricing_core.study import SimulatedSource
 
 PASSWORD = "correct horse battery staple"
 """Of the test server alone."""
@@ -84,6 +90,12 @@ def postgres() -> Iterator[Server]:
     (folder / "data" / "pg_hba.conf").write_text(
         "local all owner trust\nhost all all 127.0.0.1/32 scram-sha-256\n", encoding="utf-8"
     )
+    if shutil.which("openssl"):  # as WRDS's server, which takes encrypted connections alone
+        key, certificate = str(folder / "data" / "server.key"), str(folder / "data" / "server.crt")
+        start("openssl", "req", "-new", "-x509", "-days", "2", "-nodes", "-subj", "/CN=localhost",
+              "-newkey", "rsa:2048", "-keyout", key, "-out", certificate)  # fmt: skip
+        Path(key).chmod(0o600)
+        options += " -c ssl=on"
     log = str(folder / "log")
     start(str(programs / "pg_ctl"), "-D", data, "-l", log, "-w", "-o", options, "start")
     try:
@@ -107,4 +119,41 @@ def credentials(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
             monkeypatch.delenv(name)
     monkeypatch.setenv("PGUSER", "reader")
     monkeypatch.setenv("PGPASSFILE", str(postgres.password_file))
+    return postgres
+
+
+def load_tables(server: Server, tables: dict[str, pl.DataFrame]) -> None:
+    """Create the tables on the server, readable by the user ``reader``."""
+    from adbc_driver_postgresql import dbapi
+
+    for schema in {name.split(".")[0] for name in tables}:
+        server.sql(f"create schema if not exists {schema}; grant usage on schema {schema} to reader")
+    uri = f"host={server.folder} port={server.port} dbname=wrds user=owner"
+    with dbapi.connect(uri) as connection, connection.cursor() as cursor:
+        for name, rows in tables.items():
+            schema, table = name.split(".")
+            arrow = rows.to_arrow(compat_level=pl.CompatLevel.oldest())
+            cursor.adbc_ingest(table, arrow, mode="replace", db_schema_name=schema)
+        connection.commit()
+    for schema in {name.split(".")[0] for name in tables}:
+        server.sql(f"grant select on all tables in schema {schema} to reader")
+
+
+MARKET = SimulatedSource(kind="simulated", seed=3, stocks=40, detail="complete", daily=True, filing="lagged")
+FIRST_YEAR, LAST_YEAR = 2000, 2006
+
+
+@pytest.fixture(scope="session")
+def simulated_files(tmp_path_factory: pytest.TempPathFactory) -> CanonicalFiles:
+    """The simulated market's own files."""
+    folder = tmp_path_factory.mktemp("simulated")
+    write_simulated_market(MARKET, FIRST_YEAR, LAST_YEAR, folder)
+    names = ("stock_months", "statements", "factors", "stock_days", "factor_days")
+    return CanonicalFiles(*(folder / f"{name}.parquet" for name in names))
+
+
+@pytest.fixture(scope="session")
+def wrds_server(postgres: Server) -> Server:
+    """The same market in WRDS's schemas, on the server."""
+    load_tables(postgres, wrds_tables(MARKET, FIRST_YEAR, LAST_YEAR))
     return postgres
