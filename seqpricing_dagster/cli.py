@@ -15,9 +15,11 @@ from rich.table import Table
 from seqpricing_core.errors import InputError
 from seqpricing_core.models.family import TITLES
 from seqpricing_core.storage import frame_from_files
+from seqpricing_dagster.data_commands import data_app
 from seqpricing_dagster.project import REPOSITORY, Project, open_project
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(data_app, name="data")
 StudyFile = Annotated[Path, typer.Argument(help="The study file (YAML).")]
 Outputs = Annotated[Path, typer.Option(help="Folder that holds one folder per study.")]
 

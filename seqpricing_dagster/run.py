@@ -57,6 +57,11 @@ def stages_of(project: Project) -> list[Stage]:
         Stage("raw files", ("raw/vendor_files", *(["raw/macro_file"] if study.macro else [])), (None,)),
         Stage("raw tables", raw, _keys(range(first - 1 - HISTORY_YEARS, stop))),
         *([Stage("macro series", ("raw/macro",), _keys(range(first, stop)))] if study.macro else []),
+        *(
+            [Stage("ready characteristics", ("raw/ready_characteristics",), _keys(range(first - 1, stop)))]
+            if study.ready_characteristics is not None
+            else []
+        ),
         Stage("characteristics", ("panel/characteristics",), _keys(range(first - 1, stop))),
         Stage("panel", ("panel/panel", "panel/managed_portfolios"), _keys(range(first, stop))),
         *_training_stages(study),

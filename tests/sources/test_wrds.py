@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ def source(credentials: Any, wrds_server: Any, tmp_path: Path) -> Callable[..., 
     def make(**changes: Any) -> WrdsSource:
         settings = {
             "kind": "wrds", "cache": tmp_path / "cache", "host": "127.0.0.1", "port": wrds_server.port,
-            "encryption": "require" if shutil.which("openssl") else "disable", "securities": "all", "attempts": 3,
+            "encryption": "require" if shutil.which("openssl") else "disable", "securities": "all",
+            "attempts": 3,
         }  # fmt: skip
         return WrdsSource.model_validate(settings | changes)
 
@@ -107,52 +109,48 @@ def test_what_was_copied_is_not_asked_for_again(source: Callable[..., WrdsSource
     assert {file: file.stat().st_mtime_ns for file in files if file != gone} == before
 
 
-@contextmanager
-def proxy(port: int, cut_after: int, cuts: int) -> Iterator[int]:
+@dataclass
+class Proxy:
     """Passes bytes on to the server; cuts connections after so many bytes from it, so many times."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    left = [cuts]
 
-    def pass_on(client: socket.socket) -> None:
-        with client, socket.create_connection(("127.0.0.1", port)) as server:
+    server_port: int
+    cut_after: int
+    cuts: int
 
-            def forward() -> None:
-                try:
-                    while data := client.recv(65536):
-                        server.sendall(data)
-                except OSError:
-                    pass
+    def serve(self, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                threading.Thread(target=self.answer, args=(client,), daemon=True).start()
 
-            threading.Thread(target=forward, daemon=True).start()
+    def answer(self, client: socket.socket) -> None:
+        with client, socket.create_connection(("127.0.0.1", self.server_port)) as server:
+            threading.Thread(target=self.ask, args=(client, server), daemon=True).start()
             passed = 0
-            try:
+            with contextlib.suppress(OSError):
                 while data := server.recv(4096):
                     client.sendall(data)
                     passed += len(data)
-                    if passed > cut_after and left[0]:
-                        left[0] -= 1
+                    if passed > self.cut_after and self.cuts:
+                        self.cuts -= 1
                         break
-            except OSError:
-                pass
             for end in (client, server):
-                try:
+                with contextlib.suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass
 
-    def accept() -> None:
-        while True:
-            try:
-                client, _ = listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=pass_on, args=(client,), daemon=True).start()
+    def ask(self, client: socket.socket, server: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := client.recv(65536):
+                server.sendall(data)
 
-    threading.Thread(target=accept, daemon=True).start()
-    try:
+
+@contextlib.contextmanager
+def proxy(port: int, cut_after: int, cuts: int) -> Iterator[int]:
+    """A port that leads to the server, unreliably."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        between = Proxy(port, cut_after, cuts)
+        threading.Thread(target=between.serve, args=(listener,), daemon=True).start()
         yield listener.getsockname()[1]
-    finally:
-        listener.close()
 
 
 def test_lost_connection_is_tried_again(
@@ -226,7 +224,9 @@ def test_no_right_to_a_table_and_no_such_column_are_named(
 
 
 def test_common_shares_alone_keep_their_market_equity(source: Callable[..., WrdsSource]) -> None:
-    both = {name: Wrds(source(securities=name, daily=False, statements="annual")) for name in ("all", "common")}
+    both = {
+        name: Wrds(source(securities=name, daily=False, statements="annual")) for name in ("all", "common")
+    }
     both["all"].copy(2003, 2003)
     months = {name: wrds.stock_months(2003) for name, wrds in both.items()}
     inside = months["all"]["common_share"] & months["all"]["exchange"].is_in(["NYSE", "AMEX", "NASDAQ"])
