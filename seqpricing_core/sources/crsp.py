@@ -34,25 +34,27 @@ def monthly_return(column: str) -> pl.Expr:
 
 def exchange_of_code(column: str) -> pl.Expr:
     """Legacy ``exchcd``; 31 to 33 are the same exchanges, when-issued."""
-    code = pl.col(column)
+    code = pl.col(column).cast(pl.Int64)
     return (
         pl.when(code.is_in([1, 31])).then(pl.lit("NYSE"))
         .when(code.is_in([2, 32])).then(pl.lit("AMEX"))
         .when(code.is_in([3, 33])).then(pl.lit("NASDAQ"))
         .when(code.is_not_null()).then(pl.lit("OTHER"))
+        .alias(column)
     )  # fmt: skip
 
 
 def exchange_of_letter(column: str) -> pl.Expr:
     """CIZ ``primaryexch``."""
     names = {"N": "NYSE", "A": "AMEX", "Q": "NASDAQ"}
-    return pl.when(pl.col(column).is_not_null()).then(pl.col(column).replace_strict(names, default="OTHER"))
+    known = pl.col(column).replace_strict(names, default="OTHER")
+    return pl.when(pl.col(column).is_not_null()).then(known).alias(column)
 
 
 def sic(column: str) -> pl.Expr:
     """Four digits; 0 and 9999 are CRSP's "unknown"."""
     code = pl.col(column).cast(pl.Int32)
-    return pl.when(code.is_between(1, 9998)).then(code)
+    return pl.when(code.is_between(1, 9998)).then(code).alias(column)
 
 
 def canonical_months(rows: pl.DataFrame) -> pl.DataFrame:

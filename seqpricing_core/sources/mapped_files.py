@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import polars as pl
 import pyarrow as pa
@@ -35,6 +36,8 @@ _KINDS = {pl.Float64: pa.float64(), pl.Int32: pa.float64(), pl.Int64: pa.float64
 @dataclass(frozen=True)
 class MappedReturns(ReturnFile):
     """Stock months from a file with a column map."""
+
+    date: ClassVar[str] = "month"
 
     columns: tuple[tuple[str, str], ...] = ()
     """Ours, theirs."""

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import polars as pl
 import pyarrow as pa
@@ -51,6 +52,9 @@ TEXT = ("day", "exchange_letter")
 class ReturnFile:
     """Stock months from one file of returns, cut by year into ``folder``."""
 
+    date: ClassVar[str] = "day"
+    """The column that decides the year."""
+
     path: Path
     folder: Path
 
@@ -77,7 +81,7 @@ class ReturnFile:
 
     def prepare(self) -> None:
         if not self.years.is_current():
-            self.years.write(self._batches(), "day")
+            self.years.write(self._batches(), self.date)
 
     def _batches(self) -> Iterator[pl.DataFrame]:
         named = self._named
@@ -141,6 +145,6 @@ class ReturnFile:
             pl.col("volume") * hundred,
             crsp.exchange_of_letter("exchange") if letters else crsp.exchange_of_code("exchange"),
             pl.when(pl.col("common_share").is_not_null())
-            .then(pl.col("common_share").is_in(crsp.COMMON_SHARE_CODES)).alias("common_share"),
+            .then(pl.col("common_share").cast(pl.Int64).is_in(crsp.COMMON_SHARE_CODES)).alias("common_share"),
             crsp.sic("sic"),
         )  # fmt: skip
