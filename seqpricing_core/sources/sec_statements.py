@@ -37,7 +37,7 @@ from seqpricing_core.errors import InputError
 from seqpricing_core.source_configs import SecStatements
 from seqpricing_core.sources.canonical_files import rows_of_year
 from seqpricing_core.sources.public_files import asset_id_of, asset_ids
-from seqpricing_core.sources.vendor_files import as_days, damaged, refuse_duplicates
+from seqpricing_core.sources.vendor_files import as_days, damaged, refuse_duplicates, require_file
 from seqpricing_core.storage import collect_table, require_columns, scan_table
 from seqpricing_core.tables import BALANCE_ITEMS, FLOW_ITEMS, STATEMENT_ITEMS, STATEMENTS, check_table
 
@@ -219,6 +219,8 @@ def _snapshots(figures: pl.DataFrame) -> pl.DataFrame:
     """One row per period and filing that brought news about it: all that was known of it by then."""
     items = [item for item in (*BALANCE_ITEMS, *FLOW_ITEMS) if item in set(figures["item"].unique())]
     key = ["asset_id", "end"]
+    if not items:
+        return figures.select(*key, "filed").clear()
     wide = figures.pivot(
         on="item", on_columns=items, index=[*key, "filed"], values="value", aggregate_function="first"
     )
@@ -231,7 +233,7 @@ def _company_facts(source: SecStatements) -> pl.DataFrame:
     """Figures of every file whose CIK has a ticker."""
     ids = _ids_by_cik(source)
     columns: dict[str, list[Any]] = {name: [] for name in _FACTS}
-    for name, content in _json_files(source.path):
+    for name, content in _json_files(source):
         try:
             company = json.loads(content)
             asset_id = ids.get(int(company["cik"]))
@@ -271,11 +273,13 @@ def _collect(facts: dict[str, Any], asset_id: int, columns: dict[str, list[Any]]
                         columns[name].append(value)
 
 
-def _json_files(path: Path) -> Iterator[tuple[str, bytes]]:
+def _json_files(source: SecStatements) -> Iterator[tuple[str, bytes]]:
+    path = source.path
     if path.is_dir():
-        for file in sorted(path.glob("*.json")):
+        for file in source_files(source.model_copy(update={"tickers": None})):
             yield file.name, file.read_bytes()
         return
+    require_file(path)
     try:
         with zipfile.ZipFile(path) as archive:
             for name in sorted(archive.namelist()):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,13 +38,7 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
     InputError
         Not there, cut off, damaged, a web page, or not UTF-8 (with or without a mark at its start).
     """
-    if not path.is_file():
-        raise InputError(
-            "the file does not exist",
-            where=str(path),
-            expected="an existing file (paths in a study file are relative to that study file)",
-            remedy="correct the path in the study file, or put the file there",
-        )
+    require_file(path)
     try:
         if path.suffix == ".zip":
             with zipfile.ZipFile(path) as archive, archive.open(_only_member(archive, path)) as member:
@@ -56,6 +51,17 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
                 yield _checked(file, path)
     except (zipfile.BadZipFile, zlib.error, EOFError, gzip.BadGzipFile) as error:
         raise damaged(path, error) from error
+
+
+def require_file(path: Path) -> None:
+    """Raise an `InputError` if there is no such file."""
+    if not path.is_file():
+        raise InputError(
+            "the file does not exist",
+            where=str(path),
+            expected="an existing file (paths in a study file are relative to that study file)",
+            remedy="correct the path in the study file, or put the file there",
+        )
 
 
 def damaged(path: Path, error: Exception) -> InputError:
@@ -185,8 +191,10 @@ def _csv_batches(path: Path, columns: Mapping[str, pa.DataType]) -> Iterator[pa.
         except pa.ArrowInvalid as error:
             if "utf8" in str(error).lower() or "utf-8" in str(error).lower():
                 raise wrong_encoding(path) from error
+            names = dict(enumerate(column_names(path)))
+            said = re.sub(r"CSV column #(\d+)", lambda m: f"column '{names.get(int(m[1]))}'", str(error))
             raise InputError(
-                f"the rows cannot be read: {error}",
+                f"the rows cannot be read: {said}",
                 where=str(path),
                 expected="one number, or nothing, in every cell of a numeric column, and no row cut short",
                 remedy="correct the value that is named, or fetch the file again if its end is missing",
@@ -225,9 +233,7 @@ def _cast(batch: pa.RecordBatch, columns: Mapping[str, pa.DataType], path: Path)
 
 @contextmanager
 def _parquet(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
-    if not path.is_file():
-        with open_bytes(path):
-            pass  # raises
+    require_file(path)
     try:
         file = pyarrow.parquet.ParquetFile(path)
     except (pa.ArrowInvalid, OSError) as error:

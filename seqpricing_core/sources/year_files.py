@@ -17,6 +17,7 @@ from typing import Any
 import polars as pl
 import pyarrow.parquet
 
+from seqpricing_core.sources.vendor_files import require_file
 from seqpricing_core.storage import write_atomically
 
 BUFFER_BYTES = 96 << 20
@@ -76,6 +77,8 @@ class YearFiles:
         return pl.read_parquet(file) if file.is_file() else None
 
     def _made_from(self) -> dict[str, Any]:
+        for file in self.sources:
+            require_file(file)
         stats = [(str(file.resolve()), file.stat()) for file in self.sources]
         return {
             "layout": LAYOUT,

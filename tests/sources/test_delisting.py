@@ -38,7 +38,9 @@ def slow(months: list[dict[str, Any]], left: list[dict[str, Any]]) -> dict[tuple
 
 def test_equals_the_slow_loop() -> None:
     random = np.random.default_rng(2)
-    ends = pl.date_range(dt.date(2000, 1, 1), dt.date(2001, 12, 1), "1mo", eager=True).dt.month_end().to_list()
+    ends = (
+        pl.date_range(dt.date(2000, 1, 1), dt.date(2001, 12, 1), "1mo", eager=True).dt.month_end().to_list()
+    )
     months, left = [], []
     for asset in range(200):
         length = int(random.integers(3, 20))

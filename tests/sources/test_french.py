@@ -66,10 +66,13 @@ def test_tables_of_a_file(tmp_path: Path, *, packed: bool) -> None:
 @pytest.mark.real_data
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real files are not beside the checkout")
 def test_published_form_of_the_real_factors(tmp_path: Path) -> None:
-    """Three factors since 1926, written as the library prints them, equal the decimal file of another maker."""
+    """Three factors since 1926, written as the library prints them, equal the decimal file of another
+    maker.
+    """
     real = pl.read_parquet(REAL / "ff3_monthly_1926_2017.parquet")
     rows = "\n".join(
-        f"{date[:7].replace('/', '')},{a:8.2f},{b:8.2f},{c:8.2f},{d:8.2f}" for date, a, b, c, d in real.iter_rows()
+        f"{date[:7].replace('/', '')},{a:8.2f},{b:8.2f},{c:8.2f},{d:8.2f}"
+        for date, a, b, c, d in real.iter_rows()
     )
     text = f"Created from CRSP.\n\n,Mkt-RF,SMB,HML,RF\n{rows}\n\n Annual Factors\n,Mkt-RF,SMB,HML,RF\n1927,1,2,3,4\n"
     file = zipped(tmp_path / "F-F_CSV.zip", text)
@@ -93,11 +96,15 @@ def test_published_form_of_the_real_factors(tmp_path: Path) -> None:
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real files are not beside the checkout")
 def test_real_portfolios_in_their_published_form(tmp_path: Path) -> None:
     """The 25 portfolios of 202602, printed as published, come back, -99.99 as missing."""
-    long = pl.read_parquet(REAL / "french_portfolios_202602.parquet").filter(pl.col("file") == "25_Portfolios_5x5")
+    long = pl.read_parquet(REAL / "french_portfolios_202602.parquet").filter(
+        pl.col("file") == "25_Portfolios_5x5"
+    )
     parts = ["Preamble with 25 portfolios.\n"]
     for section in long["section"].unique(maintain_order=True):
         wide = long.filter(pl.col("section") == section).pivot(on="portfolio", index="date", values="value")
-        parts.append(f"\n\n  {section}\n,{','.join(wide.columns[1:])}\n{wide.write_csv(include_header=False)}")
+        parts.append(
+            f"\n\n  {section}\n,{','.join(wide.columns[1:])}\n{wide.write_csv(include_header=False)}"
+        )
     file = tmp_path / "25_Portfolios_5x5.CSV"
     file.write_text("".join(parts) + "\nCopyright 2026\n")
     found = read_portfolios(file)
@@ -106,7 +113,9 @@ def test_real_portfolios_in_their_published_form(tmp_path: Path) -> None:
     missing = theirs["value"].is_between(-99.991, -99.989).sum()
     assert sum(found.null_count().row(0)) == missing
     value = theirs.filter(pl.col("portfolio") == "BIG HiBM")["value"]
-    assert found["BIG HiBM"].drop_nulls().to_list() == pytest.approx((value.filter(value > -99) / 100).to_list())
+    assert found["BIG HiBM"].drop_nulls().to_list() == pytest.approx(
+        (value.filter(value > -99) / 100).to_list()
+    )
     firms = read_portfolios(file, "Number of Firms")
     assert firms.drop("day").max_horizontal().max() > 100
 
