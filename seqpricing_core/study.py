@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 import numpy as np
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic_core import ErrorDetails, InitErrorDetails
 
 from seqpricing_core.errors import InputError
 from seqpricing_core.models.configs import GAN, Config, ModelConfig, PositiveInt
@@ -295,15 +295,36 @@ class Study(Config):
 
     @field_validator("characteristics")
     @classmethod
-    def _distinct(cls, value: tuple[str, ...] | str) -> tuple[str, ...] | str:
-        if isinstance(value, tuple) and (not value or len(set(value)) != len(value)):
-            raise ValueError("'all', or at least one acronym of the registry, each once")
+    def _distinct_and_known(cls, value: tuple[str, ...] | str, info: ValidationInfo) -> tuple[str, ...] | str:
+        """Names of the registry or, from a source that delivers characteristics, of the source."""
+        if isinstance(value, tuple):
+            if not value or len(set(value)) != len(value):
+                raise ValueError("'all', or at least one acronym of the registry, each once")
+            _require_known(value, info.data.get("source"))
+        return value
+
+    @field_validator("universe")
+    @classmethod
+    def _known_requirements(cls, value: Universe, info: ValidationInfo) -> Universe:
+        try:
+            _require_known(value.require, info.data.get("source"))
+        except ValueError as error:
+            detail = InitErrorDetails(
+                type="value_error", loc=("require",), input=value.require, ctx={"error": error}
+            )
+            raise ValidationError.from_exception_data("universe", [detail]) from error
         return value
 
     @model_validator(mode="after")
-    def _known_characteristics(self) -> Self:
-        """Names of the registry or, from a source that delivers characteristics, of the source."""
-        _require_known((*self.universe.require, *self.acronyms), self.ready_characteristics)
+    def _universe_of_source(self) -> Self:
+        """The default requires size, which not every source that delivers characteristics has."""
+        lacking = [
+            name for name in self.universe.require if name not in (self.ready_characteristics or [name])
+        ]
+        if lacking:
+            raise ValueError(
+                f"universe.require of what the source delivers, such as {{require: []}}, not '{lacking[0]}'"
+            )
         return self
 
     @model_validator(mode="after")
@@ -527,9 +548,13 @@ def _config_classes(annotation: Any) -> Iterator[type[Config]]:
         yield from _config_classes(argument)
 
 
-def _require_known(acronyms: tuple[str, ...], ready: tuple[str, ...] | None) -> None:
+def _require_known(acronyms: tuple[str, ...], source: Source | None) -> None:
+    """Registered, or of a source that delivers characteristics; a source that is itself wrong says so alone."""
     from seqpricing_core.characteristics.registry import REGISTRY
 
+    if source is None:
+        return
+    ready: tuple[str, ...] | None = getattr(source, "ready_characteristics", None)
     known, whose = (REGISTRY, "the registry") if ready is None else (ready, "the source")
     for acronym in acronyms:
         if acronym not in known:

@@ -466,9 +466,52 @@ def test_names_of_the_source_are_checked_in_the_study_file(
     for changes, mention in (
         ({"characteristics": ["bm", "mom1mm"]}, "did you mean 'mom1m'?"),
         ({"universe": {"require": ["Size"]}}, "acronyms of the source; for 'Size'"),
+        ({"universe": {"require": ["Size"]}}, "key universe.require"),
     ):
         content = settings(source=source, **({"characteristics": NAMES} | SAMPLE | changes))
         (tmp_path / "study.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
         with pytest.raises(InputError) as caught:
             load_study(tmp_path / "study.yaml")
         assert mention in str(caught.value)
+
+
+def test_a_source_without_size_says_what_to_require(mapped: Callable[..., Study]) -> None:
+    settings = mapped().model_dump(mode="json")
+    settings["models"] = {"ipca": {}}
+    settings["source"]["characteristics"] = {"bm": "book_to_market"}
+    settings["number_of_factors"] = [1]
+    del settings["universe"]
+    with pytest.raises(ValueError, match=r"such as \{require: \[\]\}, not 'mvel1'"):
+        Study.model_validate(settings)
+
+
+def test_through_dagster(gkx: Callable[..., Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Assets give the bytes of the plain functions, and the raw characteristics stand in the lineage."""
+    import dagster as dg
+
+    from seqpricing_core.panel.panel import Panel
+    from seqpricing_dagster.definitions import build_definitions
+    from seqpricing_dagster.project import Project
+
+    study = gkx()
+    plain = prepare_data(study, tmp_path / "plain").panels[2001]
+    project = Project(study, tmp_path / "dagster")
+    definitions = build_definitions(project)
+    keys = {key.to_user_string() for key in definitions.resolve_all_asset_keys()}
+    assert "raw/ready_characteristics" in keys
+    assets = definitions.resolve_asset_graph().assets_defs
+    years = {
+        "raw/vendor_files": [None],
+        "raw/stock_months": range(1996, 2002), "raw/factors": range(2001, 2002),
+        "raw/ready_characteristics": (2000, 2001), "panel/characteristics": (2000, 2001), "panel/panel": [2001],
+    }  # fmt: skip
+    with dg.DagsterInstance.ephemeral() as instance:
+        for key, partitions in years.items():
+            for year in partitions:
+                done = dg.materialize(
+                    assets, selection=dg.AssetSelection.assets(dg.AssetKey(key.split("/"))), instance=instance,
+                    partition_key=None if year is None else str(year), resources=definitions.resources,
+                )  # fmt: skip
+                assert done.success
+    [file] = (project.assets / "panel" / "panel").glob("*2001*")
+    assert Panel.from_files([file]).to_bytes() == plain.to_bytes()
