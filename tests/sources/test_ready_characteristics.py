@@ -485,33 +485,39 @@ def test_a_source_without_size_says_what_to_require(mapped: Callable[..., Study]
         Study.model_validate(settings)
 
 
-def test_through_dagster(gkx: Callable[..., Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_through_dagster(gkx: Callable[..., Study], tmp_path: Path) -> None:
     """Assets give the bytes of the plain functions, and the raw characteristics stand in the lineage."""
     import dagster as dg
 
+    from seqpricing_core.characteristics.compute import HISTORY_YEARS
     from seqpricing_core.panel.panel import Panel
-    from seqpricing_dagster.definitions import build_definitions
+    from seqpricing_dagster.assets.panel import panel_assets
+    from seqpricing_dagster.assets.raw import raw_assets
+    from seqpricing_dagster.io import io_managers
+    from seqpricing_dagster.partitions import years_of
     from seqpricing_dagster.project import Project
+    from seqpricing_dagster.run import stages_of
 
     study = gkx()
     plain = prepare_data(study, tmp_path / "plain").panels[2001]
     project = Project(study, tmp_path / "dagster")
-    definitions = build_definitions(project)
-    keys = {key.to_user_string() for key in definitions.resolve_all_asset_keys()}
-    assert "raw/ready_characteristics" in keys
-    assets = definitions.resolve_asset_graph().assets_defs
-    years = {
+    assert "raw/ready_characteristics" in [key for stage in stages_of(project) for key in stage.assets]
+    assets = [*raw_assets(project, years_of(study)), *panel_assets(project, years_of(study))]
+    years: dict[str, Any] = {
         "raw/vendor_files": [None],
-        "raw/stock_months": range(1996, 2002), "raw/factors": range(2001, 2002),
-        "raw/ready_characteristics": (2000, 2001), "panel/characteristics": (2000, 2001), "panel/panel": [2001],
+        "raw/stock_months": range(1999 - HISTORY_YEARS, 2002), "raw/factors": [2001],
+        "raw/ready_characteristics": [2000, 2001], "panel/characteristics": [2000, 2001], "panel/panel": [2001],
     }  # fmt: skip
     with dg.DagsterInstance.ephemeral() as instance:
         for key, partitions in years.items():
             for year in partitions:
                 done = dg.materialize(
-                    assets, selection=dg.AssetSelection.assets(dg.AssetKey(key.split("/"))), instance=instance,
-                    partition_key=None if year is None else str(year), resources=definitions.resources,
-                )  # fmt: skip
+                    assets,
+                    selection=dg.AssetSelection.assets(dg.AssetKey(key.split("/"))),
+                    instance=instance,
+                    partition_key=None if year is None else str(year),
+                    resources=io_managers(project.assets),
+                )
                 assert done.success
     [file] = (project.assets / "panel" / "panel").glob("*2001*")
     assert Panel.from_files([file]).to_bytes() == plain.to_bytes()
