@@ -13,6 +13,7 @@ import polars as pl
 
 from seqpricing_core.characteristics.compute import DAY_HISTORY_YEARS, compute_characteristics
 from seqpricing_core.characteristics.day_statistics import day_statistics, market_days
+from seqpricing_core.characteristics.ready import take_characteristics
 from seqpricing_core.evaluation.performance import compute_performance
 from seqpricing_core.models.family import FittedFamily, fit_family, starts_warm
 from seqpricing_core.panel.build import build_panel
@@ -28,6 +29,7 @@ from seqpricing_core.predictions import (
 from seqpricing_core.signal import next_month_signal
 from seqpricing_core.sources import RawTables, prepare_source, truth_file
 from seqpricing_core.sources.macro import read_macro
+from seqpricing_core.sources.ready_characteristics import ReadyCharacteristics
 from seqpricing_core.study import Study
 from seqpricing_core.windows import WindowSamples, split_estimation, window_for
 
@@ -128,6 +130,13 @@ def prepare_data(study: Study, folder: Path) -> StudyData:
     data = StudyData({}, {}, {}, macro)
     for year in range(sample_years.start - 1, sample_years.stop):
         history = range(year - study.history_years, year + 1)
+        if isinstance(source, ReadyCharacteristics):
+            months = pl.concat(stock_months[y] for y in history)
+            ready = source.characteristics(year)
+            data.characteristics[year] = take_characteristics(
+                ready, months, year, study.computed_characteristics
+            )
+            continue
         data.characteristics[year] = compute_characteristics(
             pl.concat(stock_months[y] for y in history), pl.concat(statements[y] for y in history),
             year, study.computed_characteristics,

@@ -11,12 +11,13 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 import numpy as np
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic_core import ErrorDetails, InitErrorDetails
 
 from seqpricing_core.errors import InputError
 from seqpricing_core.models.configs import GAN, Config, ModelConfig, PositiveInt
 from seqpricing_core.months import Month, year_of
+from seqpricing_core.source_configs import VendorSource
 
 Year = Annotated[int, Field(ge=1900, le=2200)]
 
@@ -70,7 +71,10 @@ class CanonicalFilesSource(Config):
     factor_days: Path | None = None
 
 
-Source = Annotated[SimulatedSource | PublicFilesSource | CanonicalFilesSource, Field(discriminator="kind")]
+Source = Annotated[
+    SimulatedSource | PublicFilesSource | CanonicalFilesSource | VendorSource,
+    Field(discriminator="kind"),
+]
 
 
 Transform = Annotated[int, Field(ge=1, le=7)]
@@ -138,12 +142,6 @@ class Universe(Config):
     """Leave out what is known to be listed elsewhere. A source that names no exchange loses nothing."""
     minimum_price: Annotated[float, Field(gt=0)] | None = None
     """USD, of the price that traded at the end of t-1; a stock whose price is unknown is left out."""
-
-    @field_validator("require")
-    @classmethod
-    def _registered(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        _require_registered(value)
-        return value
 
 
 class Panel(Config):
@@ -315,18 +313,44 @@ class Study(Config):
 
     @field_validator("characteristics")
     @classmethod
-    def _distinct_and_registered(cls, value: tuple[str, ...] | str) -> tuple[str, ...] | str:
+    def _distinct_and_known(cls, value: tuple[str, ...] | str, info: ValidationInfo) -> tuple[str, ...] | str:
+        """Names of the registry or, from a source that delivers characteristics, of the source."""
         if isinstance(value, tuple):
             if not value or len(set(value)) != len(value):
                 raise ValueError("'all', or at least one acronym of the registry, each once")
-            _require_registered(value)
+            _require_known(value, info.data.get("source"))
         return value
+
+    @field_validator("universe")
+    @classmethod
+    def _known_requirements(cls, value: Universe, info: ValidationInfo) -> Universe:
+        try:
+            _require_known(value.require, info.data.get("source"))
+        except ValueError as error:
+            detail = InitErrorDetails(
+                type="value_error", loc=("require",), input=value.require, ctx={"error": error}
+            )
+            raise ValidationError.from_exception_data("universe", [detail]) from error
+        return value
+
+    @model_validator(mode="after")
+    def _universe_of_source(self) -> Self:
+        """The default requires size, which not every source that delivers characteristics has."""
+        lacking = [
+            name for name in self.universe.require if name not in (self.ready_characteristics or [name])
+        ]
+        if lacking:
+            raise ValueError(
+                f"universe.require of what the source delivers, such as {{require: []}}, not '{lacking[0]}'"
+            )
+        return self
 
     @model_validator(mode="after")
     def _characteristics_of_source(self) -> Self:
         from seqpricing_core.characteristics.registry import available_characteristics
 
-        available_characteristics(self.computed_characteristics, self.inputs)
+        if self.ready_characteristics is None:
+            available_characteristics(self.computed_characteristics, self.inputs)
         if not self.acronyms:
             raise ValueError(f"a source that can provide one of the characteristics '{self.characteristics}'")
         if self.universe.minimum_price is not None and ("stock_months.unadjusted_price" not in self.inputs):
@@ -400,6 +424,8 @@ class Study(Config):
 
         if isinstance(self.characteristics, tuple):
             return self.characteristics
+        if self.ready_characteristics is not None:
+            return self.ready_characteristics
         return available_characteristics(self.characteristics, self.inputs)
 
     @property
@@ -414,7 +440,7 @@ class Study(Config):
         """What the source cannot provide of those asked for by name of a list, and why."""
         from seqpricing_core.characteristics.registry import absent_characteristics, characteristics_of_list
 
-        if isinstance(self.characteristics, tuple):
+        if isinstance(self.characteristics, tuple) or self.ready_characteristics is not None:
             return {}
         asked = characteristics_of_list(self.characteristics)
         absent = absent_characteristics(self.inputs)
@@ -425,14 +451,21 @@ class Study(Config):
         """Calendar years of raw tables before year y that the characteristics of year y may reach."""
         from seqpricing_core.characteristics.registry import history_years
 
-        return history_years(self.computed_characteristics)
+        return history_years(self.computed_characteristics if self.ready_characteristics is None else ())
 
     @property
     def reads_days(self) -> bool:
         """Whether a characteristic is made from days."""
         from seqpricing_core.characteristics.registry import read_days
 
+        if self.ready_characteristics is not None:
+            return False
         return read_days(self.computed_characteristics, self.inputs)
+
+    @property
+    def ready_characteristics(self) -> tuple[str, ...] | None:
+        """Characteristics that the source delivers ready-made; None where they are computed."""
+        return getattr(self.source, "ready_characteristics", None)
 
     @property
     def computed_characteristics(self) -> tuple[str, ...]:
@@ -499,18 +532,26 @@ def _relative_to(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
     """Paths in a study file are relative to the file, whatever the working directory."""
     resolved = dict(content)
     for section in ("source", "macro"):
-        if not isinstance(content.get(section), dict):
-            continue
-        paths = {
-            key
-            for kind in _options(Study, (section,))
-            for key, field in kind.model_fields.items()
-            if Path in (field.annotation, *get_args(field.annotation))
-        }
-        resolved[section] = {
-            key: str((folder / value).resolve()) if key in paths and isinstance(value, str) else value
-            for key, value in content[section].items()
-        }
+        if isinstance(content.get(section), dict):
+            resolved[section] = _resolved_paths(folder, content[section], (section,))
+    return resolved
+
+
+def _resolved_paths(folder: Path, section: dict[str, Any], location: tuple[str, ...]) -> dict[str, Any]:
+    paths = {
+        key
+        for kind in _options(Study, location)
+        for key, field in kind.model_fields.items()
+        if Path in (field.annotation, *get_args(field.annotation))
+    }
+    resolved: dict[str, Any] = {}
+    for key, value in section.items():
+        if key in paths and isinstance(value, str):
+            resolved[key] = str((folder / Path(value).expanduser()).resolve())
+        elif isinstance(value, dict):
+            resolved[key] = _resolved_paths(folder, value, (*location, key))
+        else:
+            resolved[key] = value
     return resolved
 
 
@@ -573,12 +614,17 @@ def _config_classes(annotation: Any) -> Iterator[type[Config]]:
         yield from _config_classes(argument)
 
 
-def _require_registered(acronyms: tuple[str, ...]) -> None:
+def _require_known(acronyms: tuple[str, ...], source: Source | None) -> None:
+    """Registered, or of a source that delivers characteristics; a wrong source says so alone."""
     from seqpricing_core.characteristics.registry import REGISTRY
 
+    if source is None:
+        return
+    ready: tuple[str, ...] | None = getattr(source, "ready_characteristics", None)
+    known, whose = (REGISTRY, "the registry") if ready is None else (ready, "the source")
     for acronym in acronyms:
-        if acronym not in REGISTRY:
-            raise ValueError(f"acronyms of the registry; for '{acronym}': {_hint(acronym, REGISTRY)}")
+        if acronym not in known:
+            raise ValueError(f"acronyms of {whose}; for '{acronym}': {_hint(acronym, known)}")
 
 
 class _DistinctKeys(yaml.SafeLoader):

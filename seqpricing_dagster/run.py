@@ -59,6 +59,11 @@ def stages_of(project: Project) -> list[Stage]:
         Stage("raw tables", raw, raw_years),
         *_day_stages(study, raw_years),
         *([Stage("macro series", ("raw/macro",), _keys(range(first, stop)))] if study.macro else []),
+        *(
+            [Stage("ready characteristics", ("raw/ready_characteristics",), _keys(range(first - 1, stop)))]
+            if study.ready_characteristics is not None
+            else []
+        ),
         Stage("characteristics", ("panel/characteristics",), _keys(range(first - 1, stop))),
         Stage("panel", ("panel/panel", "panel/managed_portfolios"), _keys(range(first, stop))),
         *_training_stages(study),

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import polars as pl
 
 from seqpricing_core.characteristics.registry import REGISTRY
 from seqpricing_core.panel.managed_portfolios import CONDITION_LIMIT, ManagedPortfolios
-from seqpricing_core.study import Portfolios, PublicFilesSource, SimulatedSource, Study
+from seqpricing_core.source_configs import VendorSource
+from seqpricing_core.study import (
+    CanonicalFilesSource,
+    Portfolios,
+    PublicFilesSource,
+    SimulatedSource,
+    Study,
+)
 from seqpricing_core.windows import window_for
 
 
@@ -24,7 +33,8 @@ def data_facts(study: Study, managed: ManagedPortfolios, test_months: Sequence[s
         'YYYY-MM', ascending.
     """
     stocks, years = managed.stocks, sorted({int(month[:4]) for month in test_months})
-    required = [f"{REGISTRY[acronym].name} ({acronym})" for acronym in study.universe.require]
+    names = {acronym: entry.name for acronym, entry in REGISTRY.items()}
+    required = [f"{names.get(acronym, acronym)} ({acronym})" for acronym in study.universe.require]
     known = f"; known at the end of t−1: {', '.join(required)}" if required else ""
     history = study.universe.minimum_history_months
     part = part_year(test_months)
@@ -75,8 +85,12 @@ def source_text(study: Study) -> str:
             f"simulated market with known truth: {source.stocks} stocks at a time, "
             f"{source.loadings.replace('nonlinear', 'non-linear')} loadings, seed {source.seed}"
         )
-    if not isinstance(source, PublicFilesSource):
+    if isinstance(source, get_args(VendorSource)):
+        named = (value for _, value in source if isinstance(value, Path))
+        return f"{source.kind.replace('_', ' ')}: {', '.join(path.name for path in named)}"
+    if isinstance(source, CanonicalFilesSource):
         return f"own files: {source.stock_months.name}, {source.statements.name}, {source.factors.name}"
+    assert isinstance(source, PublicFilesSource)
     members = f"; only members of the index, by {source.index_members.name}" if source.index_members else ""
     return (
         f"public files: {source.prices.name}, {source.statements.name}, {source.factors.name}{members}; "
@@ -93,6 +107,8 @@ def part_year(test_months: Sequence[str]) -> str:
 
 
 def _characteristics_text(study: Study) -> str:
+    if study.ready_characteristics is not None:
+        return f"{len(study.acronyms)}, as the source delivers them ({', '.join(study.acronyms)})"
     kinds = {"market": "from market data", "days": "from daily data", "statements": "from statements"}
     lists = {kind: [a for a in study.acronyms if REGISTRY[a].source == kind] for kind in kinds}
     parts = [f"{len(names)} {kinds[kind]} ({', '.join(names)})" for kind, names in lists.items() if names]

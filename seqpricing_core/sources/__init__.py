@@ -8,6 +8,7 @@ from seqpricing_core.sources.base import RawTables
 from seqpricing_core.sources.canonical_files import CanonicalFiles
 from seqpricing_core.sources.public_files import PublicFiles
 from seqpricing_core.sources.simulated import write_simulated_market
+from seqpricing_core.sources.vendors import open_vendor_source, prepare_vendor_source
 from seqpricing_core.study import CanonicalFilesSource, PublicFilesSource, SimulatedSource, Study
 
 __all__ = ["RawTables", "open_source", "prepare_source", "truth_file"]
@@ -23,6 +24,7 @@ def prepare_source(study: Study, folder: Path) -> RawTables:
             folder=folder,
         )
     source = open_source(study, folder)
+    prepare_vendor_source(source, study)
     source.files()
     return source
 
@@ -42,8 +44,9 @@ def open_source(study: Study, folder: Path) -> RawTables:
         return CanonicalFiles(
             source.stock_months, source.statements, source.factors, source.stock_days, source.factor_days
         )
-    assert isinstance(source, PublicFilesSource)
-    return PublicFiles(source)
+    if isinstance(source, PublicFilesSource):
+        return PublicFiles(source)
+    return open_vendor_source(source, folder)
 
 
 def truth_file(study: Study, folder: Path) -> Path | None:

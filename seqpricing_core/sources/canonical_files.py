@@ -47,19 +47,21 @@ class CanonicalFiles:
         return list(self._schemas)
 
     def stock_months(self, year: int) -> pl.DataFrame:
-        return _rows(self.stock_months_file, STOCK_MONTHS, "month", year)
+        return rows_of_year(self.stock_months_file, STOCK_MONTHS, "month", year)
 
     def statements(self, year: int) -> pl.DataFrame:
-        return _rows(self.statements_file, STATEMENTS, "available_from", year)
+        return rows_of_year(self.statements_file, STATEMENTS, "available_from", year)
 
     def factors(self, year: int) -> pl.DataFrame:
-        return _rows(self.factors_file, FACTORS, "month", year)
+        return rows_of_year(self.factors_file, FACTORS, "month", year)
 
     def stock_days(self, year: int) -> pl.DataFrame | None:
-        return _rows(self.stock_days_file, STOCK_DAYS, "day", year) if self.stock_days_file else None
+        return rows_of_year(self.stock_days_file, STOCK_DAYS, "day", year) if self.stock_days_file else None
 
     def factor_days(self, year: int) -> pl.DataFrame | None:
-        return _rows(self.factor_days_file, FACTOR_DAYS, "day", year) if self.factor_days_file else None
+        return (
+            rows_of_year(self.factor_days_file, FACTOR_DAYS, "day", year) if self.factor_days_file else None
+        )
 
     def inputs(self) -> frozenset[str]:
         """Columns in which at least one row has a value."""
@@ -113,7 +115,7 @@ def _null_counts(file: Path) -> dict[str, int] | None:
     return counts or None
 
 
-def _rows(file: Path, schema: pa.DataFrameSchema, date_column: str, year: int) -> pl.DataFrame:
+def rows_of_year(file: Path, schema: pa.DataFrameSchema, date_column: str, year: int) -> pl.DataFrame:
     table = scan_table(file)
     present = set(table.collect_schema().names())
     columns = [*required_columns(schema), *(name for name in schema.columns if name in present)]

@@ -6,8 +6,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from seqpricing_core.errors import InputError
+from seqpricing_core.source_configs import VendorSource
 from seqpricing_core.sources.canonical_files import KEYS, CanonicalFiles
 from seqpricing_core.sources.public_files import PublicFiles
+from seqpricing_core.sources.vendors import open_vendor_source
 from seqpricing_core.study import CanonicalFilesSource, PublicFilesSource, SimulatedSource, Source
 from seqpricing_core.tables import (
     FACTOR_DAYS,
@@ -32,7 +34,7 @@ SIMULATED = frozenset(
     | {f"statements.{item}" for item in STATEMENT_ITEMS}
     | {"statements.quarterly", "factors.risk_free", "factors.market_excess"}
 )
-"""What the simulated market writes; a test compares it with the files."""
+"""What a plain simulated market writes; a test compares it with the files."""
 
 
 def source_inputs(source: Source) -> frozenset[str]:
@@ -42,15 +44,24 @@ def source_inputs(source: Source) -> frozenset[str]:
     says what is wrong with them.
     """
     if isinstance(source, SimulatedSource):
-        return SIMULATED
+        return _simulated_inputs(source)
     if isinstance(source, PublicFilesSource):
         return PublicFiles(source).inputs()
-    assert isinstance(source, CanonicalFilesSource)
+    if not isinstance(source, CanonicalFilesSource):
+        paths = [path for _, path in source if isinstance(path, Path)]
+        return _vendor_inputs(source, tuple(path.stat().st_mtime_ns for path in paths if path.exists()))
     files = (
         source.stock_months, source.statements, source.factors, source.stock_days, source.factor_days,
     )  # fmt: skip
     modified = tuple(file.stat().st_mtime_ns if file and file.is_file() else 0 for file in files)
     return _canonical_inputs(files, modified)
+
+
+def _simulated_inputs(source: SimulatedSource) -> frozenset[str]:
+    if source.detail == "plain":
+        return SIMULATED
+    days = ("stock_days.", "factor_days.")
+    return frozenset(name for name in EVERYTHING if source.daily or not name.startswith(days))
 
 
 @lru_cache(maxsize=16)
@@ -61,5 +72,13 @@ def _canonical_inputs(files: tuple[Path | None, ...], _modified: tuple[int, ...]
     assert factors
     try:
         return CanonicalFiles(months, statements, factors, days, factor_days).inputs()
+    except InputError:
+        return EVERYTHING
+
+
+@lru_cache(maxsize=16)
+def _vendor_inputs(source: VendorSource, _modified: tuple[int, ...]) -> frozenset[str]:
+    try:
+        return open_vendor_source(source, Path()).inputs()
     except InputError:
         return EVERYTHING

@@ -170,7 +170,7 @@ class PublicFiles:
         """Prices of tickers that have statements: without them there is no market equity."""
         distinct = table.select(pl.col("ticker").cast(pl.String)).unique()
         tickers = collect_table(distinct, self.source.prices)
-        ids = tickers.with_columns(_asset_ids(tickers["ticker"], self.source.prices))
+        ids = tickers.with_columns(asset_ids(tickers["ticker"], self.source.prices))
         known = ids.join(self._statements.select("asset_id").unique(), on="asset_id", how="semi")
         return table.with_columns(
             pl.col("ticker").cast(pl.String), pl.col("Date").dt.month_end().alias("month")
@@ -212,7 +212,7 @@ class PublicFiles:
         lag = f"{self.source.reporting_lag_months}mo"
         return rows.select(
             ROW,
-            _asset_ids(rows["ticker"], file),
+            asset_ids(rows["ticker"], file),
             pl.col("Quarter end").alias("period_end"),
             # No filing date in the file: public this many months after the quarter (METHODS, 0).
             pl.col("Quarter end").dt.offset_by(lag).alias("available_from"),
@@ -248,7 +248,7 @@ class PublicFiles:
         intervals = collect_table(as_dates(table, ["start_date", "end_date"], file), file)
         inside = (
             rows.select("asset_id", "month")
-            .join(intervals.with_columns(_asset_ids(intervals["ticker"], file)), on="asset_id")
+            .join(intervals.with_columns(asset_ids(intervals["ticker"], file)), on="asset_id")
             .filter(
                 pl.col("start_date") <= pl.col("month"),
                 pl.col("end_date").is_null() | (pl.col("month") <= pl.col("end_date")),
@@ -263,7 +263,7 @@ class PublicFiles:
         )
 
 
-def _asset_ids(tickers: pl.Series, file: Path) -> pl.Series:
+def asset_ids(tickers: pl.Series, file: Path) -> pl.Series:
     """asset_id of each ticker; a ticker with a letter outside the alphabet is an `InputError`."""
     distinct = tickers.cast(pl.String).unique()
     known = set(ALPHABET)

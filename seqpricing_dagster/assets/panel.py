@@ -10,6 +10,7 @@ from seqpricing_core.panel.managed_portfolios import compute_managed_portfolios
 from seqpricing_core.panel.panel import Panel
 from seqpricing_core.study import Study
 from seqpricing_dagster.assets.raw import day_tables
+from seqpricing_dagster.assets.ready import ready_characteristics
 from seqpricing_dagster.io import Encoded, stored
 from seqpricing_dagster.metadata import managed_portfolios_metadata, panel_metadata, table_metadata
 from seqpricing_dagster.partitions import Years
@@ -96,6 +97,8 @@ def panel_assets(project: Project, years: Years) -> list[dg.AssetsDefinition]:
         managed = compute_managed_portfolios(panel, constant=study.panel.managed_portfolio_constant)
         return stored(managed, **managed_portfolios_metadata(managed))
 
+    if study.ready_characteristics is not None:
+        return [*ready_characteristics(project, years), panel, managed_portfolios]
     return [*_day_assets(study, years), characteristics, panel, managed_portfolios]
 
 

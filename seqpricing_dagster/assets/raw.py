@@ -1,5 +1,6 @@
 """Raw tables, year by year."""
 
+import os
 from functools import lru_cache
 from pathlib import Path
 
@@ -48,8 +49,7 @@ def raw_assets(project: Project, years: Years) -> list[dg.AssetsDefinition]:
         project.shared_vendor_files.publish_all()
         return dg.MaterializeResult(
             data_version=dg.DataVersion(fingerprint_files(files)),
-            metadata={file.name: dg.MetadataValue.path(file) for file in files}
-            | {"simulated": isinstance(study.source, SimulatedSource)},
+            metadata=_paths(files) | {"simulated": isinstance(study.source, SimulatedSource)},
         )
 
     names = [*DESCRIPTIONS, *(key.removeprefix("raw/") for key in day_tables(study))]
@@ -105,14 +105,14 @@ def _raw_table(
     )
     def raw_table(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Encoded]:
         project.shared_vendor_files.fetch_all()
-        source = _opened(project.study, project.vendor_files)
+        source = opened_source(project.study, project.vendor_files)
         table: pl.DataFrame = getattr(source, name)(int(context.partition_key))
         return stored(table, **table_metadata(table))
 
     return raw_table
 
 
-def _opened(study: Study, vendor_files: Path) -> RawTables:
+def opened_source(study: Study, vendor_files: Path) -> RawTables:
     """The source, kept open while its files stay as they are: some are read whole to cut one year."""
     files = open_source(study, vendor_files).files()
     return _opened_as_of(study, vendor_files, tuple(file.stat().st_mtime_ns for file in files))
@@ -121,6 +121,14 @@ def _opened(study: Study, vendor_files: Path) -> RawTables:
 @lru_cache(maxsize=1)
 def _opened_as_of(study: Study, vendor_files: Path, _modified: tuple[int, ...]) -> RawTables:
     return open_source(study, vendor_files)
+
+
+def _paths(files: list[Path]) -> dict[str, dg.MetadataValue]:
+    """Each file, or of many (a copy of a server's tables) their number and the folder above them."""
+    if len(files) <= 20:
+        return {file.name: dg.MetadataValue.path(file) for file in files}
+    above = os.path.commonpath(files)
+    return {"files": dg.MetadataValue.int(len(files)), "folder": dg.MetadataValue.path(above)}
 
 
 def _description(study: Study) -> str:
