@@ -489,7 +489,6 @@ def test_through_dagster(gkx: Callable[..., Study], tmp_path: Path) -> None:
     """Assets give the bytes of the plain functions, and the raw characteristics stand in the lineage."""
     import dagster as dg
 
-    from seqpricing_core.characteristics.compute import HISTORY_YEARS
     from seqpricing_core.panel.panel import Panel
     from seqpricing_dagster.assets.panel import panel_assets
     from seqpricing_dagster.assets.raw import raw_assets
@@ -505,7 +504,7 @@ def test_through_dagster(gkx: Callable[..., Study], tmp_path: Path) -> None:
     assets = [*raw_assets(project, years_of(study)), *panel_assets(project, years_of(study))]
     years: dict[str, Any] = {
         "raw/vendor_files": [None],
-        "raw/stock_months": range(1999 - HISTORY_YEARS, 2002), "raw/factors": [2001],
+        "raw/stock_months": range(1999 - study.history_years, 2002), "raw/factors": [2001],
         "raw/ready_characteristics": [2000, 2001], "panel/characteristics": [2000, 2001],
         "panel/panel": [2001],
     }  # fmt: skip

@@ -23,6 +23,7 @@ from seqpricing_core.tables import (
     STATEMENTS,
     STOCK_DAYS,
     STOCK_MONTHS,
+    required_columns,
 )
 
 MONTHLY: Final = ("stock_months", "statements", "factors", "truth")
@@ -53,7 +54,7 @@ def write_simulated_market(source: SimulatedSource, first_year: int, last_year: 
             tables["statements"] = RowGroups(stack.enter_context(tempfile.TemporaryFile()))
         for name, rows in row_groups(market):
             if name in tables:
-                tables[name].write(canonical(name, rows))
+                tables[name].write(canonical(name, rows, complete=market.complete))
         if not market.complete:
             for rows in _with_plain_gaps(tables["statements"], market.random):
                 whole.write(rows)
@@ -82,11 +83,15 @@ def row_groups(market: SimulatedMarket) -> Iterator[tuple[str, pl.DataFrame]]:
                 parts.clear()
 
 
-def canonical(name: str, rows: pl.DataFrame) -> pl.DataFrame:
-    """The columns of `seqpricing_core.tables` that ``rows`` has, in their order; of the truth, all."""
+def canonical(name: str, rows: pl.DataFrame, *, complete: bool) -> pl.DataFrame:
+    """The columns of `seqpricing_core.tables` that ``rows`` has, in their order; of the truth, all.
+
+    A plain market has the required ones alone.
+    """
     if name not in SCHEMAS:
         return rows
-    return rows.select(column for column in SCHEMAS[name].columns if column in rows.columns)
+    columns = SCHEMAS[name].columns if complete else required_columns(SCHEMAS[name])
+    return rows.select(column for column in columns if column in rows.columns)
 
 
 class RowGroups:
