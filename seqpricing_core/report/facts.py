@@ -74,6 +74,7 @@ def source_text(study: Study) -> str:
         return (
             f"simulated market with known truth: {source.stocks} stocks at a time, "
             f"{source.loadings.replace('nonlinear', 'non-linear')} loadings, seed {source.seed}"
+            + (", with what makes vendors' files difficult" if source.detail == "complete" else "")
         )
     if not isinstance(source, PublicFilesSource):
         return f"own files: {source.stock_months.name}, {source.statements.name}, {source.factors.name}"
