@@ -84,6 +84,7 @@ def source_text(study: Study) -> str:
         return (
             f"simulated market with known truth: {source.stocks} stocks at a time, "
             f"{source.loadings.replace('nonlinear', 'non-linear')} loadings, seed {source.seed}"
+            + (", with what makes vendors' files difficult" if source.detail == "complete" else "")
         )
     if isinstance(source, get_args(VendorSource)):
         named = (value for _, value in source if isinstance(value, Path))

@@ -248,6 +248,7 @@ class TestListings:
         assert len(both) > 3
         assert (both["month"] <= both["month_right"]).all()
         together = both.filter(pl.col("month") == pl.col("month_right"))
+        assert together["delisting_code"].drop_nulls().len() > 0
         assert together["delisting_code"].equals(together["delisting_code_right"], check_names=False)
 
     def test_names_cover_every_month_once_and_agree_with_it(self, tables):

@@ -152,9 +152,9 @@ class Listings:
             self.tickers[slot] = self._new_ticker()
 
     def _pair(self, slots: Ints) -> None:
-        """One new stock in twenty-five is the second class of a firm that is listed with one."""
+        """One new stock in twelve is the second class of a firm that is listed with one."""
         others = np.setdiff1d(np.arange(len(self.primary)), slots)
-        for slot in slots[self.random.random(len(slots)) < 0.04]:
+        for slot in slots[self.random.random(len(slots)) < 0.08]:
             candidates = others if len(others) else slots[slots != slot]
             first = int(self.random.choice(candidates))
             if self.second[first] or first in self.primary or slot in self.primary:
