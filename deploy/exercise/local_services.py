@@ -228,10 +228,11 @@ def kill_tree(process: subprocess.Popen[bytes]) -> None:
     """SIGKILL to a process and all below it, also those in groups of their own."""
     import psutil
 
-    everyone = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    for one in everyone:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            one.kill()
+    if process.poll() is None:
+        top = psutil.Process(process.pid)
+        for one in (top, *top.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
     process.wait(timeout=30)
 
 
