@@ -196,11 +196,17 @@ class RayCluster:
     nodes: dict[str, subprocess.Popen[bytes]]
 
     def add(self, name: str) -> None:
-        """A node that writes below its own folder; secrets stand in its environment alone."""
+        """A node that writes below its own folder; secrets stand in its environment alone.
+
+        Nodes come one after the other: those of one machine would take each other's sockets.
+        """
         own = self.environment | {"SEQPRICING_OUTPUTS": str(self.folder / name / "outputs")}
         options = [f"--address={self.address}", "--num-cpus=1", "--memory=2000000000"]
         options += [f"--node-name={name}"]
+        dashboard = self.environment["SEQPRICING_RAY_ADDRESS"]
+        before = alive_nodes(dashboard)
         self.nodes[name] = ray_node(options, self.folder / f"{name}.log", own)
+        wait_for(lambda: alive_nodes(dashboard) > before, 300, f"{name} is there")
 
     def kill(self, name: str) -> None:
         """SIGKILL to every process of a node at once, as when its machine loses power."""
@@ -222,10 +228,11 @@ def kill_tree(process: subprocess.Popen[bytes]) -> None:
     """SIGKILL to a process and all below it, also those in groups of their own."""
     import psutil
 
-    everyone = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    for one in everyone:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            one.kill()
+    if process.poll() is None:
+        top = psutil.Process(process.pid)
+        for one in (top, *top.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
     process.wait(timeout=30)
 
 
@@ -244,7 +251,6 @@ def ray_cluster(folder: Path, environment: Mapping[str, str], workers: Sequence[
         wait_for(lambda: answers(f"http://127.0.0.1:{dashboard}/api/version"), 120, "Ray's dashboard answers")
         for name in workers:
             cluster.add(name)
-        wait_for(lambda: alive_nodes(dashboard) == 1 + len(workers), 300, "every node is there")
         yield cluster
     finally:
         for process in (*cluster.nodes.values(), head):
@@ -260,9 +266,8 @@ def answers(url: str) -> bool:
         return False
 
 
-def alive_nodes(dashboard: int) -> int:
-    url = f"http://127.0.0.1:{dashboard}/api/v0/nodes?detail=1"
-    with urllib.request.urlopen(url, timeout=20) as response:
+def alive_nodes(dashboard: str) -> int:
+    with urllib.request.urlopen(f"{dashboard}/api/v0/nodes?detail=1", timeout=60) as response:
         nodes = json.load(response)["data"]["result"]["result"]
     return sum(node["state"] == "ALIVE" for node in nodes)
 
