@@ -22,8 +22,8 @@ import pyarrow.parquet
 
 from seqpricing_core.errors import InputError
 
-BLOCK_BYTES = 16 << 20
-"""Of CSV text, decoded at once."""
+BLOCK_BYTES = 2 << 20
+"""Of CSV text, decoded at once; the reader holds some thirty of them ahead."""
 
 MISSING = ("", "NA", "NaN", "nan", "NULL", "null", "None", ".", "C", "B", "inf", "-inf")
 """Text that means no number; '.' is SAS, 'B' and 'C' are CRSP's codes for a return that cannot be had."""

@@ -20,7 +20,7 @@ import pyarrow.parquet
 from seqpricing_core.sources.vendor_files import require_file
 from seqpricing_core.storage import write_atomically
 
-BUFFER_BYTES = 96 << 20
+BUFFER_BYTES = 64 << 20
 """Rows held before they are written out, all years together."""
 
 LAYOUT = 1
