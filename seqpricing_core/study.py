@@ -549,7 +549,7 @@ def _config_classes(annotation: Any) -> Iterator[type[Config]]:
 
 
 def _require_known(acronyms: tuple[str, ...], source: Source | None) -> None:
-    """Registered, or of a source that delivers characteristics; a source that is itself wrong says so alone."""
+    """Registered, or of a source that delivers them; a source that is itself wrong says so alone."""
     from seqpricing_core.characteristics.registry import REGISTRY
 
     if source is None:

@@ -295,7 +295,8 @@ def test_real_days_add_up_to_the_real_months(tmp_path: Path, make_study: Callabl
     file = tmp_path / "days.parquet"
     some.collect().write_parquet(file)
     source = {
-        "kind": "daily_files", "prices": str(file), "factors": str(REAL / "ff5_mom_monthly_1963_2026.parquet"),
+        "kind": "daily_files", "prices": str(file),
+        "factors": str(REAL / "ff5_mom_monthly_1963_2026.parquet"),
         "statements": {"format": "point_in_time", "path": str(REAL / "sec_xbrl_pit_sp500_2009_2026.parquet")},
     }  # fmt: skip
     study = make_study(

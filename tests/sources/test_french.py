@@ -74,7 +74,8 @@ def test_published_form_of_the_real_factors(tmp_path: Path) -> None:
         f"{date[:7].replace('/', '')},{a:8.2f},{b:8.2f},{c:8.2f},{d:8.2f}"
         for date, a, b, c, d in real.iter_rows()
     )
-    text = f"Created from CRSP.\n\n,Mkt-RF,SMB,HML,RF\n{rows}\n\n Annual Factors\n,Mkt-RF,SMB,HML,RF\n1927,1,2,3,4\n"
+    header = ",Mkt-RF,SMB,HML,RF"
+    text = f"Created from CRSP.\n\n{header}\n{rows}\n\n Annual Factors\n{header}\n1927,1,2,3,4\n"
     file = zipped(tmp_path / "F-F_CSV.zip", text)
     ours = factor_table(file)
     assert len(ours) == len(real) == 1098

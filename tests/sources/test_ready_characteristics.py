@@ -506,7 +506,8 @@ def test_through_dagster(gkx: Callable[..., Study], tmp_path: Path) -> None:
     years: dict[str, Any] = {
         "raw/vendor_files": [None],
         "raw/stock_months": range(1999 - HISTORY_YEARS, 2002), "raw/factors": [2001],
-        "raw/ready_characteristics": [2000, 2001], "panel/characteristics": [2000, 2001], "panel/panel": [2001],
+        "raw/ready_characteristics": [2000, 2001],
+        "panel/characteristics": [2000, 2001], "panel/panel": [2001],
     }  # fmt: skip
     with dg.DagsterInstance.ephemeral() as instance:
         for key, partitions in years.items():
