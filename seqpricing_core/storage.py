@@ -92,6 +92,17 @@ def fingerprint_files(paths: Iterable[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
+def require_file(path: Path) -> None:
+    """Raise an `InputError` if there is no such file."""
+    if not path.is_file():
+        raise InputError(
+            "the file does not exist",
+            where=str(path),
+            expected="an existing file (paths in a study file are relative to that study file)",
+            remedy="correct the path in the study file, or put the file there",
+        )
+
+
 def scan_table(path: Path) -> pl.LazyFrame:
     """Open a parquet or CSV file lazily; a file that cannot be read is an `InputError`."""
     readers: dict[str, Callable[[Path], pl.LazyFrame]] = {".parquet": pl.scan_parquet, ".csv": pl.scan_csv}
@@ -102,13 +113,7 @@ def scan_table(path: Path) -> pl.LazyFrame:
             expected="a file that ends in " + " or ".join(sorted(readers)),
             remedy="convert the file, or correct the path in the study file",
         )
-    if not path.is_file():
-        raise InputError(
-            "the file does not exist",
-            where=str(path),
-            expected="an existing file (paths in a study file are relative to that study file)",
-            remedy="correct the path in the study file, or put the file there",
-        )
+    require_file(path)
     try:
         table = readers[path.suffix](path)
         table.collect_schema()

@@ -37,8 +37,8 @@ from seqpricing_core.errors import InputError
 from seqpricing_core.source_configs import SecStatements
 from seqpricing_core.sources.canonical_files import rows_of_year
 from seqpricing_core.sources.public_files import asset_id_of, asset_ids
-from seqpricing_core.sources.vendor_files import as_days, damaged, refuse_duplicates, require_file
-from seqpricing_core.storage import collect_table, require_columns, scan_table
+from seqpricing_core.sources.vendor_files import BLOCK_BYTES, as_days, damaged, refuse_duplicates
+from seqpricing_core.storage import collect_table, require_columns, require_file, scan_table
 from seqpricing_core.tables import BALANCE_ITEMS, FLOW_ITEMS, STATEMENT_ITEMS, STATEMENTS, check_table
 
 FORMS = ("10-K", "10-Q", "10-K/A", "10-Q/A", "10-KT", "10-KT/A")
@@ -360,7 +360,7 @@ def _tab_separated(
         reader = pyarrow.csv.open_csv(
             _whole(stream),
             parse_options=pyarrow.csv.ParseOptions(delimiter="\t", quote_char=False),
-            read_options=pyarrow.csv.ReadOptions(block_size=16 << 20, use_threads=False),
+            read_options=pyarrow.csv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False),
             convert_options=pyarrow.csv.ConvertOptions(
                 include_columns=present,
                 column_types=dict.fromkeys(present, pa.string()),

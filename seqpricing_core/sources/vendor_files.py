@@ -21,9 +21,10 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from seqpricing_core.errors import InputError
+from seqpricing_core.storage import require_file
 
-BLOCK_BYTES = 16 << 20
-"""Of CSV text, decoded at once."""
+BLOCK_BYTES = 2 << 20
+"""Of CSV text, decoded at once; the reader holds some thirty of them ahead."""
 
 MISSING = ("", "NA", "NaN", "nan", "NULL", "null", "None", ".", "C", "B", "inf", "-inf")
 """Text that means no number; '.' is SAS, 'B' and 'C' are CRSP's codes for a return that cannot be had."""
@@ -51,17 +52,6 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
                 yield _checked(file, path)
     except (zipfile.BadZipFile, zlib.error, EOFError, gzip.BadGzipFile) as error:
         raise damaged(path, error) from error
-
-
-def require_file(path: Path) -> None:
-    """Raise an `InputError` if there is no such file."""
-    if not path.is_file():
-        raise InputError(
-            "the file does not exist",
-            where=str(path),
-            expected="an existing file (paths in a study file are relative to that study file)",
-            remedy="correct the path in the study file, or put the file there",
-        )
 
 
 def damaged(path: Path, error: Exception) -> InputError:

@@ -17,10 +17,9 @@ from typing import Any
 import polars as pl
 import pyarrow.parquet
 
-from seqpricing_core.sources.vendor_files import require_file
-from seqpricing_core.storage import write_atomically
+from seqpricing_core.storage import require_file, write_atomically
 
-BUFFER_BYTES = 96 << 20
+BUFFER_BYTES = 64 << 20
 """Rows held before they are written out, all years together."""
 
 LAYOUT = 1
