@@ -51,6 +51,8 @@ class CanonicalFilesSource(Config):
     stock_months: Path
     statements: Path
     factors: Path
+    stock_days: Path | None = None
+    factor_days: Path | None = None
 
 
 Source = Annotated[SimulatedSource | PublicFilesSource | CanonicalFilesSource, Field(discriminator="kind")]

@@ -45,7 +45,7 @@ def compute_characteristics(
         ``market_equity`` (USD), then one Float64 column per acronym; null where it cannot be
         computed, never NaN or infinite. One row per stock that traded in the month.
     """
-    months = _fill_gaps(stock_months)
+    months = _fill_gaps(stock_months.drop("shares", strict=False))
     quarters = _quarters_known(months, statements, year)
     chosen = [REGISTRY[acronym].expression.alias(acronym) for acronym in acronyms]
     market = [e for e, a in zip(chosen, acronyms, strict=True) if REGISTRY[a].source == "market"]

@@ -37,7 +37,9 @@ def open_source(study: Study, folder: Path) -> RawTables:
             folder / "stock_months.parquet", folder / "statements.parquet", folder / "factors.parquet"
         )
     if isinstance(source, CanonicalFilesSource):
-        return CanonicalFiles(source.stock_months, source.statements, source.factors)
+        return CanonicalFiles(
+            source.stock_months, source.statements, source.factors, source.stock_days, source.factor_days
+        )
     assert isinstance(source, PublicFilesSource)
     return PublicFiles(source)
 

@@ -26,3 +26,19 @@ class RawTables(Protocol):
     def factors(self, year: int) -> pl.DataFrame:
         """Months of ``year``."""
         ...
+
+    def stock_days(self, year: int) -> pl.DataFrame | None:
+        """Trading days of ``year``; None if the source has no days at all."""
+        ...
+
+    def factor_days(self, year: int) -> pl.DataFrame | None:
+        """Trading days of ``year``; None if the source has no daily factors at all."""
+        ...
+
+    def inputs(self) -> frozenset[str]:
+        """What the source fills, whatever the year: decides which characteristics there can be.
+
+        Names of tables and columns other than keys: ``stock_months.sic``, ``stock_days.bid``,
+        ``factor_days.size``, ``statements.inventory``, and ``statements.quarterly`` or ``statements.annual``.
+        """
+        ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pandera.polars as pa
@@ -10,22 +11,36 @@ import polars as pl
 
 from seqpricing_core.errors import InputError
 from seqpricing_core.storage import collect_table, require_columns, scan_table
-from seqpricing_core.tables import FACTORS, ROW, STATEMENTS, STOCK_MONTHS, check_table
+from seqpricing_core.tables import (
+    FACTOR_DAYS,
+    FACTORS,
+    ROW,
+    STATEMENTS,
+    STOCK_DAYS,
+    STOCK_MONTHS,
+    check_table,
+    required_columns,
+)
 
 
 @dataclass(frozen=True)
 class CanonicalFiles:
-    """Three files with the columns of `seqpricing_core.tables`. Money in USD, returns decimal."""
+    """Files with the columns of `seqpricing_core.tables`. Money in USD, returns decimal.
+
+    Optional columns that a file lacks, and the two optional files of days, are simply not there:
+    `inputs` says what is, and so which characteristics there can be.
+    """
 
     stock_months_file: Path
     statements_file: Path
     factors_file: Path
+    stock_days_file: Path | None = None
+    factor_days_file: Path | None = None
 
     def files(self) -> list[Path]:
-        files = [self.stock_months_file, self.statements_file, self.factors_file]
-        for file in files:
+        for file in self._schemas:
             scan_table(file)
-        return files
+        return list(self._schemas)
 
     def stock_months(self, year: int) -> pl.DataFrame:
         return _rows(self.stock_months_file, STOCK_MONTHS, "month", year)
@@ -36,19 +51,60 @@ class CanonicalFiles:
     def factors(self, year: int) -> pl.DataFrame:
         return _rows(self.factors_file, FACTORS, "month", year)
 
+    def stock_days(self, year: int) -> pl.DataFrame | None:
+        return _rows(self.stock_days_file, STOCK_DAYS, "day", year) if self.stock_days_file else None
+
+    def factor_days(self, year: int) -> pl.DataFrame | None:
+        return _rows(self.factor_days_file, FACTOR_DAYS, "day", year) if self.factor_days_file else None
+
+    def inputs(self) -> frozenset[str]:
+        """Columns in which at least one row has a value."""
+        found = {
+            f"{schema.name}.{column}"
+            for file, schema in self._schemas.items()
+            for column in _filled_columns(file, schema)
+        }
+        periods = {3}
+        if "statements.period_months" in found:
+            table = scan_table(self.statements_file).select(pl.col("period_months").unique())
+            periods = set(collect_table(table, self.statements_file)["period_months"])
+        kinds = {3: "statements.quarterly", 12: "statements.annual"}
+        return frozenset(found | {name for months, name in kinds.items() if months in periods})
+
+    @cached_property
+    def _schemas(self) -> dict[Path, pa.DataFrameSchema]:
+        optional = {self.stock_days_file: STOCK_DAYS, self.factor_days_file: FACTOR_DAYS}
+        return {
+            self.stock_months_file: STOCK_MONTHS,
+            self.statements_file: STATEMENTS,
+            self.factors_file: FACTORS,
+            **{file: schema for file, schema in optional.items() if file is not None},
+        }
+
+
+def _filled_columns(file: Path, schema: pa.DataFrameSchema) -> list[str]:
+    table = scan_table(file)
+    present = [name for name in table.collect_schema().names() if name in schema.columns]
+    filled = collect_table(table.select(pl.col(present).is_not_null().any()), file)
+    return [name for name in present if filled[name].item()]
+
 
 def _rows(file: Path, schema: pa.DataFrameSchema, date_column: str, year: int) -> pl.DataFrame:
-    table = require_columns(scan_table(file), schema.columns, file).with_row_index(ROW)
-    types = {name: column.dtype.type for name, column in schema.columns.items()}
+    table = scan_table(file)
+    present = set(table.collect_schema().names())
+    columns = [*required_columns(schema), *(name for name in schema.columns if name in present)]
+    table = require_columns(table, dict.fromkeys(columns), file).with_row_index(ROW)
+    types = {name: schema.columns[name].dtype.type for name in table.collect_schema() if name != ROW}
     table = as_dates(table, [name for name, wanted in types.items() if wanted == pl.Date], file)
     found = table.collect_schema()
+    empty = [name for name in types if found[name] == pl.Null]
     numbers = [name for name, wanted in types.items() if wanted.is_numeric() and found[name].is_numeric()]
     refuse_rows(table, pl.col(date_column).is_null(), date_column, "a date in every row", file)
     for name in numbers:
         if types[name].is_integer() and found[name].is_float():
             whole = pl.col(name).is_finite() & (pl.col(name) % 1 == 0) & (pl.col(name).abs() < 2**53)
             refuse_rows(table, ~whole, name, "whole numbers", file)
-    rows = table.with_columns(pl.col(name).cast(types[name]) for name in numbers)
+    rows = table.with_columns(pl.col(name).cast(types[name]) for name in (*numbers, *empty))
     return check_table(
         collect_table(rows.filter(pl.col(date_column).dt.year() == year), file), schema, str(file)
     )

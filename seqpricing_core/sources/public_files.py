@@ -107,6 +107,21 @@ class PublicFiles:
         )
         return check_table(collect_table(rows, file), FACTORS, str(file))
 
+    def stock_days(self, year: int) -> None:
+        """The files hold months."""
+
+    def factor_days(self, year: int) -> None:
+        """The files hold months."""
+
+    def inputs(self) -> frozenset[str]:
+        months = ("ret", "market_equity", "price", "high", "dollar_volume", "trading_days",
+                  "zero_volume_days", "sum_squared_daily_returns", "maximum_daily_return")  # fmt: skip
+        return frozenset(
+            {f"stock_months.{column}" for column in months}
+            | {f"statements.{item}" for item in STATEMENT_COLUMNS.values()}
+            | {"statements.quarterly", "factors.risk_free", "factors.market_excess"}
+        )
+
     @cached_property
     def _stock_months(self) -> pl.DataFrame:
         file = self.source.prices

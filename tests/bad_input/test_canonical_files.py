@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from seqpricing_core.sources.canonical_files import CanonicalFiles
-from seqpricing_core.tables import STOCK_MONTHS
+from seqpricing_core.tables import STOCK_MONTHS, required_columns
 
 MARCH = dt.date(2001, 3, 31)
 
@@ -44,7 +44,7 @@ class TestColumns:
             lambda: source.stock_months(2001), f"missing column: {column}", "stock_months.parquet"
         )
         assert "market_equity" in error.where  # what the file has instead
-        assert error.expected == ", ".join(STOCK_MONTHS.columns)
+        assert error.expected == ", ".join(required_columns(STOCK_MONTHS))
 
     def test_missing_from_statements(self, canonical_source, refuses, small):
         source = canonical_source(statements=small.tables["statements"].drop("assets", "shares"))
