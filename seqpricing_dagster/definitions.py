@@ -22,8 +22,9 @@ from seqpricing_dagster.io import io_managers
 from seqpricing_dagster.partitions import years_of
 from seqpricing_dagster.project import Project, project_from_environment
 
-# Partitioned asset checks are a preview in Dagster 1.13, which is pinned.
+# Partitioned checks and mappings to years that are not there are previews in Dagster 1.13, which is pinned.
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
+warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
 
 def build_definitions(project: Project) -> dg.Definitions:
