@@ -53,7 +53,25 @@ def leftovers(project: Project) -> list[Finding]:
     ]
 
 
-SECTIONS: tuple[Section, ...] = (Section("Leftovers", leftovers),)
+def fitness(project: Project) -> Sequence[Finding]:
+    """Whether machine, study and files are fit to run."""
+    from seqpricing_dagster.fitness import fitness_findings
+
+    return fitness_findings(project)
+
+
+def data(project: Project) -> Sequence[Finding]:
+    """What the quality gate finds in the raw tables."""
+    from seqpricing_dagster.data_findings import data_findings
+
+    return data_findings(project)
+
+
+SECTIONS: tuple[Section, ...] = (
+    Section("Leftovers", leftovers),
+    Section("Machine, study and files", fitness),
+    Section("Data", data),
+)
 """What `seqpricing doctor` looks at, in order."""
 
 

@@ -29,6 +29,7 @@ from seqpricing_dagster.project import (
     open_project,
 )
 from seqpricing_dagster.recovery import HOST_TAG, recover
+from seqpricing_dagster.quality_checks import QUALITY_ASSETS
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -60,6 +61,7 @@ def stages_of(project: Project) -> list[Stage]:
         Stage("raw tables", raw, _keys(range(first - 1 - HISTORY_YEARS, stop))),
         *([Stage("macro series", ("raw/macro",), _keys(range(first, stop)))] if study.macro else []),
         Stage("characteristics", ("panel/characteristics",), _keys(range(first - 1, stop))),
+        Stage("quality of the data", QUALITY_ASSETS, (None,)),
         Stage("panel", ("panel/panel", "panel/managed_portfolios"), _keys(range(first, stop))),
         *_training_stages(study),
         Stage("windows: predict, explain", windows, _keys(study.test_years)),

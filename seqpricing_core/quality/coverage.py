@@ -9,7 +9,7 @@ from seqpricing_core.quality.finding import found
 from seqpricing_core.study import Quality, Study
 
 
-def coverage_by_month(characteristics: pl.DataFrame, study: Study) -> pl.DataFrame:
+def coverage_by_month(characteristics: pl.LazyFrame, study: Study) -> pl.DataFrame:
     """Share of the stocks in the universe whose characteristic is there, before gaps are filled.
 
     Returns
@@ -27,6 +27,7 @@ def coverage_by_month(characteristics: pl.DataFrame, study: Study) -> pl.DataFra
         counted.unpivot(names, index=["month", "stocks"], variable_name="characteristic", value_name="share")
         .select("month", "characteristic", pl.col("stocks").cast(pl.Int64), "share")
         .sort("month", "characteristic")
+        .collect()
     )
 
 

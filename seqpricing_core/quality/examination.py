@@ -10,7 +10,7 @@ import polars as pl
 
 from seqpricing_core.characteristics.compute import HISTORY_YEARS, compute_characteristics
 from seqpricing_core.quality.coverage import coverage_by_month
-from seqpricing_core.quality.dropped import DROPPED, dropped_by_source, dropped_by_universe
+from seqpricing_core.quality.dropped import DROPPED, dropped_by_source, dropped_before_panel
 from seqpricing_core.quality.finding import Outcome
 from seqpricing_core.quality.gate import run_checks
 from seqpricing_core.quality.membership import membership_by_month
@@ -46,7 +46,8 @@ def examine_data(study: Study, source: RawTables) -> Examination:
     """
     raw_years = raw_years_of(study)
     outcomes: list[Outcome] = []
-    history, coverage, dropped = [], [], [_dropped_by(source, raw_years)]
+    history, coverage, dropped = [], [], [dropped_by(source, raw_years)]
+    known: dict[int, pl.DataFrame] = {}
     months: dict[int, pl.DataFrame] = {}
     statements: dict[int, pl.DataFrame] = {}
     for year in raw_years:
@@ -55,21 +56,28 @@ def examine_data(study: Study, source: RawTables) -> Examination:
         outcomes += stock_month_outcomes(study, months.get(year - 1), months[year], year)
         outcomes += run_checks("statements", pl.concat(statements.values()), study.quality, year)
         if year >= study.sample.first_year - 1:
-            known = compute_characteristics(
-                pl.concat(months.values()), pl.concat(statements.values()), year, study.computed_characteristics
+            known[year] = compute_characteristics(
+                pl.concat(months.values()),
+                pl.concat(statements.values()),
+                year,
+                study.computed_characteristics,
             )
-            coverage.append(coverage_by_month(known, study))
-            dropped.append(dropped_by_universe(known, study))
+            coverage.append(coverage_by_month(known[year].lazy(), study))
+            both = pl.concat(frame.lazy() for frame in known.values())
+            of_year = months[year].lazy()
+            dropped.append(
+                dropped_before_panel(both, of_year, study).filter(pl.col("month").dt.year() == year)
+            )
+            known.pop(year - 1, None)
         months.pop(year - HISTORY_YEARS, None)
         statements.pop(year - HISTORY_YEARS, None)
-    for year, days in _days_by_year(study):
+    for year, days in days_by_year(study, source):
         outcomes += run_checks("stock_days", days, study.quality, year)
     everything = pl.concat(history)
-    outcomes += history_outcomes(study, source, everything)
+    outcomes += run_checks("history", everything, study.quality)
+    outcomes += membership_outcomes(study, source, everything)
     outcomes += run_checks("coverage", pl.concat(coverage), study.quality)
-    return Examination(
-        _merged(outcomes), survivorship_of(everything), pl.concat(coverage), pl.concat(dropped)
-    )
+    return Examination(merged(outcomes), survivorship_of(everything), pl.concat(coverage), pl.concat(dropped))
 
 
 def stock_month_outcomes(
@@ -80,13 +88,13 @@ def stock_month_outcomes(
     return run_checks("stock_months", rows, study.quality, year)
 
 
-def history_outcomes(study: Study, source: RawTables, history: pl.DataFrame) -> tuple[Outcome, ...]:
-    """Survivors, reused identifiers and index membership over ``asset_id, month, market_equity`` of all years."""
-    outcomes = run_checks("history", history.select("asset_id", "month"), study.quality)
-    if isinstance(source, PublicFiles) and (intervals := source.index_members()) is not None:
-        sample = history.filter(pl.col("month").dt.year() >= study.sample.first_year)
-        outcomes += run_checks("membership", membership_by_month(sample, intervals), study.quality)
-    return outcomes
+def membership_outcomes(study: Study, source: RawTables, history: pl.DataFrame) -> tuple[Outcome, ...]:
+    """The index membership of the sample's ``asset_id, month, market_equity``; nothing without a member list."""
+    intervals = source.index_members() if isinstance(source, PublicFiles) else None
+    if intervals is None:
+        return ()
+    sample = history.filter(pl.col("month").dt.year() >= study.sample.first_year)
+    return run_checks("membership", membership_by_month(sample, intervals), study.quality)
 
 
 def raw_years_of(study: Study) -> range:
@@ -99,22 +107,29 @@ def asset_label(study: Study) -> Callable[[int], str]:
     return ticker_of if isinstance(study.source, PublicFilesSource) else str
 
 
-def _days_by_year(study: Study) -> Iterator[tuple[int, pl.DataFrame]]:
-    source = study.source
-    if isinstance(source, PublicFilesSource) and source.daily_prices is not None:
-        for year in years_of_days(source.daily_prices):
-            first = dt.date(year, 1, 1) - dt.timedelta(days=OVERLAP_DAYS)
-            yield year, read_public_days(source.daily_prices, first, dt.date(year, 12, 31))
+def days_by_year(study: Study, source: RawTables) -> Iterator[tuple[int, pl.DataFrame]]:
+    """Each year's days, with the end of the year before: of the source, else of the study's daily prices."""
+    daily = study.source.daily_prices if isinstance(study.source, PublicFilesSource) else None
+    years = years_of_days(daily) if daily else raw_years_of(study)
+    before = None
+    for year in years:
+        days = read_public_days(daily, year) if daily else source.stock_days(year)
+        if days is None:
+            return
+        end = dt.date(year, 1, 1) - dt.timedelta(days=OVERLAP_DAYS)
+        yield year, days if before is None else pl.concat([before.filter(pl.col("day") >= end), days])
+        before = days
 
 
-def _dropped_by(source: RawTables, years: range) -> pl.DataFrame:
+def dropped_by(source: RawTables, years: range) -> pl.DataFrame:
+    """What the adapter left out in these years; adapters that leave nothing out have nothing to say."""
     if not isinstance(source, PublicFiles):
         return pl.DataFrame(schema=DROPPED)
     within = pl.col("month").dt.year().is_between(years.start, years.stop - 1)
     return dropped_by_source(source.left_out().filter(within))
 
 
-def _merged(outcomes: list[Outcome]) -> tuple[Outcome, ...]:
+def merged(outcomes: list[Outcome]) -> tuple[Outcome, ...]:
     """One outcome per check and table, in the order in which they came."""
     by_check: dict[tuple[str, str], list[Outcome]] = {}
     for outcome in outcomes:

@@ -6,7 +6,7 @@ import polars as pl
 
 from seqpricing_core.quality.finding import found
 from seqpricing_core.study import Quality
-from seqpricing_core.tables import STATEMENT_ITEMS
+from seqpricing_core.tables import BALANCE_ITEMS, FLOW_ITEMS
 
 
 def restated_statements(statements: pl.DataFrame, quality: Quality) -> pl.DataFrame:
@@ -15,8 +15,11 @@ def restated_statements(statements: pl.DataFrame, quality: Quality) -> pl.DataFr
     ``at`` is the end of the period, ``seen`` the day of the new report, ``value`` the largest change of an
     item over the first report's assets (without assets: over the item itself).
     """
-    key = ["asset_id", "period_end", *(["period_months"] if "period_months" in statements.columns else [])]
-    items = [item for item in STATEMENT_ITEMS if item in statements.columns and item != "shares"]
+    key = ["asset_id", "period_end", "period_months"]
+    in_money = [item for item in (*BALANCE_ITEMS, *FLOW_ITEMS) if item not in {"shares", "employees"}]
+    items = [item for item in in_money if statements[item].count()]
+    if not items:
+        items = in_money[:1]
     first = statements.sort("available_from").unique(key, keep="first", maintain_order=True)
     later = statements.join(first, on=[*key, "available_from"], how="anti")
     both = later.join(first, on=key, suffix="_first")

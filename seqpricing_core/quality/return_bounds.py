@@ -20,9 +20,8 @@ def monthly_returns_beyond_bounds(months: pl.DataFrame, quality: Quality) -> pl.
     A loss in the month of a delisting code is the delisting return.
     """
     highest, lowest = _bounds(quality.maximum_monthly_return)
-    beyond = (pl.col("ret") > highest) | (pl.col("ret") < lowest)
-    if "delisting_code" in months.columns:
-        beyond &= pl.col("delisting_code").is_null() | (pl.col("ret") > 0)
+    lost = (pl.col("ret") < lowest) & pl.col("delisting_code").is_null()
+    beyond = (pl.col("ret") > highest) | lost
     slips = monthly_decimal_slips(months, quality)
     both_ways = pl.concat([slips.select("asset_id", month="at"), slips.select("asset_id", month="seen")])
     return found(

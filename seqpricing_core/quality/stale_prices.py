@@ -25,6 +25,9 @@ def _runs(prices: pl.DataFrame, longest: int, unit: str) -> pl.DataFrame:
         .with_columns(run=pl.struct("asset_id", "price").rle_id())
         .filter(pl.int_range(pl.len()).over("run") == longest - 1)
         .select(
-            "asset_id", "at", value="price", expected=pl.lit(f"another price within {longest} {unit} of trading")
+            "asset_id",
+            "at",
+            value="price",
+            expected=pl.lit(f"another price within {longest} {unit} of trading"),
         )
     )

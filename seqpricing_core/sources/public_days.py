@@ -6,7 +6,6 @@ these columns; prices adjusted for splits and dividends.
 
 from __future__ import annotations
 
-import datetime as dt
 from pathlib import Path
 
 import polars as pl
@@ -18,21 +17,23 @@ from seqpricing_core.storage import collect_table, require_columns, scan_table
 COLUMNS = ("ticker", "Date", "High", "Low", "Close", "Volume")
 
 
-def read_public_days(file: Path, first: dt.date, last: dt.date) -> pl.DataFrame:
-    """Days of all tickers from ``first`` to ``last``: ``asset_id, day, price, high, low, volume``, by stock."""
+def read_public_days(file: Path, year: int) -> pl.DataFrame:
+    """Days of ``year``: ``asset_id, day, price, high, low, volume``."""
     table = as_dates(require_columns(scan_table(file), COLUMNS, file), ["Date"], file)
-    rows = collect_table(table.filter(pl.col("Date").is_between(first, last)), file)
+    rows = collect_table(table.filter(pl.col("Date").dt.year() == year), file)
     prices = {"price": "Close", "high": "High", "low": "Low", "volume": "Volume"}
     return rows.select(
         asset_ids_of(rows["ticker"], file),
         pl.col("Date").alias("day"),
         *(pl.col(theirs).cast(pl.Float64).alias(ours) for ours, theirs in prices.items()),
-    ).sort("asset_id", "day")
+    )
 
 
 def years_of_days(file: Path) -> range:
     """Calendar years that the file reaches over."""
     table = as_dates(require_columns(scan_table(file), COLUMNS, file), ["Date"], file)
-    years = collect_table(table.select(first=pl.col("Date").min().dt.year(), last=pl.col("Date").max().dt.year()), file)
+    years = collect_table(
+        table.select(first=pl.col("Date").min().dt.year(), last=pl.col("Date").max().dt.year()), file
+    )
     first, last = years.row(0)
     return range(first, last + 1) if first is not None else range(0)

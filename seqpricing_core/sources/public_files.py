@@ -249,7 +249,9 @@ class PublicFiles:
         flagged = self._with_flagged_returns(known)
         reasons = {
             "ticker without statements": table.join(known, on=["ticker", "month"], how="anti"),
-            "close missing or not positive": known.filter((pl.col("Close") > 0).fill_null(value=False).not_()),
+            "close missing or not positive": known.filter(
+                (pl.col("Close") > 0).fill_null(value=False).not_()
+            ),
             "return above maximum_monthly_return": flagged.filter("bad_tick"),
             "way back from such a return: no return": flagged.filter("way_back"),
         }
