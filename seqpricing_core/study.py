@@ -243,7 +243,7 @@ class Robustness(Config):
 
 
 class Quality(Config):
-    """The quality gate (`seqpricing_core.quality`): every check warns unless it is named here; docs/quality.md."""
+    """The quality gate: every check warns unless it is named here; see docs/quality.md."""
 
     block: tuple[str, ...] = ()
     """Checks whose findings stop the study."""
@@ -259,7 +259,7 @@ class Quality(Config):
     accounting_tolerance: Annotated[float, Field(ge=0)] = 0.01
     """As a share of assets."""
     largest_minority: Annotated[float, Field(ge=0)] = 0.5
-    """Assets beyond liabilities and common equity (minority interests, preferred stock), as a share of assets."""
+    """Assets that neither liabilities nor reported equity explain, as a share of assets."""
     minimum_coverage: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Share of the universe that has a characteristic, mean of a year."""
     minimum_member_coverage: Annotated[float, Field(ge=0, le=1)] = 0.8

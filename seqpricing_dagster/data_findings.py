@@ -23,10 +23,12 @@ NAMED = 40
 def data_findings(project: Project) -> list[Finding]:
     """One finding per check that found something, what was dropped, and who survives.
 
-    The findings one by one, what was dropped, coverage and its heat map are written to ``<outputs>/<study>/doctor``.
+    The findings one by one, what was dropped, coverage and its heat map are written to
+    ``<outputs>/<study>/doctor``.
     """
     study = project.study
-    if isinstance(study.source, SimulatedSource) and not (project.vendor_files / "stock_months.parquet").is_file():
+    simulated = isinstance(study.source, SimulatedSource)
+    if simulated and not (project.vendor_files / "stock_months.parquet").is_file():
         return [
             Finding(
                 "note", "the simulated market is not written yet", str(project.vendor_files),
@@ -36,7 +38,7 @@ def data_findings(project: Project) -> list[Finding]:
     examination = examine_data(study, open_source(study, project.vendor_files))
     _write(project, examination)
     found = [_of_check(outcome, study) for outcome in examination.outcomes if not outcome.passed]
-    return [*found, *_of_dropped(project, examination), _written(project)]
+    return [*found, *_of_dropped(examination), _written(project)]
 
 
 def _of_check(outcome: Outcome, study: Study) -> Finding:
@@ -61,10 +63,10 @@ def _named(outcome: Outcome, study: Study) -> str:
     return ", ".join(lines[:NAMED]) + (f" and {more} more assets" if more > 0 else "")
 
 
-def _of_dropped(project: Project, examination: Examination) -> list[Finding]:
+def _of_dropped(examination: Examination) -> list[Finding]:
     reasons = examination.dropped.group_by("step", "reason").agg(pl.col("rows").sum())
     return [
-        Finding("note", f"{rows} stock-months left out by the {step}", reason, "see docs/quality.md, 'Dropped'")
+        Finding("note", f"{rows} stock-months left out by the {step}", reason, "see docs/quality.md")
         for step, reason, rows in reasons.sort("step", "rows", "reason").iter_rows()
     ]
 
@@ -84,6 +86,7 @@ def _write(project: Project, examination: Examination) -> None:
 
 def _written(project: Project) -> Finding:
     return Finding(
-        "note", "every finding by itself, what was dropped, coverage and its heat map", str(project.doctor_files),
+        "note", "every finding by itself, what was dropped, coverage with its heat map",
+        str(project.doctor_files),
         "open findings.csv, dropped.csv, coverage.csv, coverage.png",
     )  # fmt: skip

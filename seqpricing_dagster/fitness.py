@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -42,7 +43,7 @@ def fitness_findings(project: Project) -> list[Finding]:
 def _missing_files(study: Study) -> Iterator[Finding]:
     files = [value for value in dict(study.source).values() if isinstance(value, Path)]
     for file in (*files, *([study.macro.file] if study.macro else [])):
-        if (finding := _refused(lambda file=file: scan_table(file))) is not None:
+        if (finding := _refused(partial(scan_table, file))) is not None:
             yield finding
 
 
@@ -50,7 +51,7 @@ def _unread(study: Study, source: RawTables) -> Iterator[Finding]:
     """Whether the newest year of every table passes the checks at the door."""
     for table in ("stock_months", "statements", "factors"):
         read: Callable[[int], object] = getattr(source, table)
-        if (finding := _refused(lambda read=read: read(study.sample.last_year))) is not None:
+        if (finding := _refused(partial(read, study.sample.last_year))) is not None:
             yield finding
 
 
@@ -76,7 +77,8 @@ def _sample(study: Study, source: RawTables) -> Iterator[Finding]:
                 "error", f"{len(lacking)} month(s) of the sample are not in {table}",
                 ", ".join(lacking[:12]), "extend the files, or shorten sample in the study file",
             )  # fmt: skip
-    empty = [year for year in raw_years_of(study) if year < years.start and source.stock_months(year).is_empty()]
+    before = range(raw_years_of(study).start, years.start)
+    empty = [year for year in before if source.stock_months(year).is_empty()]
     if empty:
         yield Finding(
             "warning", "years before the sample without stocks: characteristics that look back start late",
@@ -103,8 +105,9 @@ def _estimates(project: Project, rows_a_year: int) -> Iterator[Finding]:
         "shorten windows.train_years, leave out characteristics, or run with fewer --workers",
     )  # fmt: skip
     yield _against(
-        "disk for tables, panels and managed portfolios", disk, free, "free some disk, or choose other --outputs"
-    )
+        "disk for tables, panels and managed portfolios", disk, free,
+        "free some disk, or choose other --outputs",
+    )  # fmt: skip
 
 
 def _against(what: str, needed: int, there: int, remedy: str) -> Finding:
@@ -126,4 +129,3 @@ def _device(study: Study) -> Iterator[Finding]:
                 "error", "training.device is cuda and there is no GPU", "key training.device",
                 "set training.device to auto or cpu",
             )  # fmt: skip
-

@@ -111,7 +111,7 @@ def _stock_history(project: Project) -> dg.AssetsDefinition:
     key = ["quality", "stock_history"]
     study = project.study
     has_members = getattr(study.source, "index_members", None) is not None
-    tables: list[Table] = ["history", *(["membership"] if has_members else [])]
+    tables: list[Table] = ["history", "membership"] if has_members else ["history"]
 
     @dg.asset(
         key=key,

@@ -28,8 +28,8 @@ from seqpricing_dagster.project import (
     Project,
     open_project,
 )
-from seqpricing_dagster.recovery import HOST_TAG, recover
 from seqpricing_dagster.quality_checks import QUALITY_ASSETS
+from seqpricing_dagster.recovery import HOST_TAG, recover
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 

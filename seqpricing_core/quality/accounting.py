@@ -27,7 +27,8 @@ def broken_identities(statements: pl.DataFrame, quality: Quality) -> pl.DataFram
     """Statements that do not add up; ``value`` is the gap as a share of assets.
 
     Assets less liabilities, common equity and the claims `BESIDE_EQUITY` that are reported must be nothing or
-    unreported claims, at most ``largest_minority`` of assets; they may fall short by ``accounting_tolerance``.
+    unreported claims, at most ``largest_minority`` of assets; they may fall short by
+    ``accounting_tolerance``.
     """
     assets = pl.col("assets")
     claims = pl.sum_horizontal(

@@ -15,7 +15,8 @@ def coverage_by_month(characteristics: pl.LazyFrame, study: Study) -> pl.DataFra
     Returns
     -------
     DataFrame
-        ``month`` (the month in which it is known), ``characteristic``, ``stocks`` (in the universe), ``share``.
+        ``month`` (the month in which it is known), ``characteristic``, ``stocks`` (in the universe),
+        ``share``.
     """
     names = study.acronyms
     counted = (

@@ -103,8 +103,8 @@ def jumps_of(prices: pl.DataFrame, least: float) -> pl.DataFrame:
     Returns
     -------
     DataFrame
-        The columns of ``prices``, those of the row before as ``..._before``, ``step`` (log10 of the ratio) and
-        ``row``.
+        The columns of ``prices``, those of the row before as ``..._before``, ``step`` (log10 of the ratio)
+        and ``row``.
     """
     return (
         prices.lazy()

@@ -33,14 +33,16 @@ def _reason(universe: Universe) -> pl.Expr:
 def dropped_before_panel(
     characteristics: pl.LazyFrame, stock_months: pl.LazyFrame, study: Study
 ) -> pl.DataFrame:
-    """Stock-months of the sample that the panel leaves out or has no return for, under the first reason of each.
+    """Stock-months of the sample that the panel leaves out or has no return for, under the first reason of
+    each.
 
     Parameters
     ----------
     characteristics
         Raw characteristics; a row of month m is a candidate for the panel of m + 1.
     stock_months
-        Canonical rows; a stock without a return in m + 1 stays in the panel and is neither trained nor tested on.
+        Canonical rows; a stock without a return in m + 1 stays in the panel and is neither trained nor tested
+        on.
 
     Returns
     -------

@@ -10,7 +10,7 @@ import polars as pl
 
 from seqpricing_core.characteristics.compute import HISTORY_YEARS, compute_characteristics
 from seqpricing_core.quality.coverage import coverage_by_month
-from seqpricing_core.quality.dropped import DROPPED, dropped_by_source, dropped_before_panel
+from seqpricing_core.quality.dropped import DROPPED, dropped_before_panel, dropped_by_source
 from seqpricing_core.quality.finding import Outcome
 from seqpricing_core.quality.gate import run_checks
 from seqpricing_core.quality.membership import membership_by_month
@@ -21,7 +21,7 @@ from seqpricing_core.sources.public_files import PublicFiles, ticker_of
 from seqpricing_core.study import PublicFilesSource, Study
 
 OVERLAP_DAYS = 80
-"""Calendar days before a year that are read with it: longer than a slip, or a stale run of 40 trading days."""
+"""Calendar days before a year that are judged with it: longer than a slip, or a stale run of 40 days."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ def examine_data(study: Study, source: RawTables) -> Examination:
     """Put all raw tables of a study through the gate.
 
     In memory at a time: the years that the characteristics of one year read, or two years of days, and three
-    columns of all stock-months. Monthly tables are read over the years the study reads them for, daily prices as
-    far as they go.
+    columns of all stock-months. Monthly tables are read over the years the study reads them for, daily prices
+    as far as they go.
     """
     raw_years = raw_years_of(study)
     outcomes: list[Outcome] = []
@@ -89,7 +89,7 @@ def stock_month_outcomes(
 
 
 def membership_outcomes(study: Study, source: RawTables, history: pl.DataFrame) -> tuple[Outcome, ...]:
-    """The index membership of the sample's ``asset_id, month, market_equity``; nothing without a member list."""
+    """Index membership over the sample; ``history`` has asset_id, month, market_equity."""
     intervals = source.index_members() if isinstance(source, PublicFiles) else None
     if intervals is None:
         return ()

@@ -23,8 +23,8 @@ FOUND: Final = {
     "value": pl.Float64(),
     "expected": pl.String(),
 }
-"""Columns of what a check finds. ``at``: the month end, day or quarter end the value belongs to; ``seen``: when
-the tables first show it, as a slip shows when it reverses; ``expected`` in words."""
+"""Columns of what a check finds. ``at``: the month end, day or quarter end the value belongs to; ``seen``:
+when the tables first show it, as a slip shows when it reverses; ``expected`` in words."""
 
 EVERYTHING: Final = "(all)"
 """The asset of a finding that is about no single stock."""
@@ -108,4 +108,4 @@ def findings_table(findings: Iterable[Finding]) -> pl.DataFrame:
     text = dict.fromkeys(("check", "severity", "asset", "expected", "what_to_do"), pl.String())
     schema = pl.Schema({"at": pl.Date(), "value": pl.Float64(), **text})
     rows = [asdict(finding) for finding in findings]
-    return pl.DataFrame(rows, schema=schema).select(Finding.__dataclass_fields__)
+    return pl.DataFrame(rows, schema=schema).select(*Finding.__dataclass_fields__)

@@ -1,8 +1,8 @@
 """A new price level without news: an unadjusted split or spin-off, a first row on another basis, two firms.
 
-News moves a price through the day and is traded on. A price that jumps beyond the bound on a day with a narrow
-range and no more volume than the day before has changed its unit, not its value. Slips, which reverse, are not
-reported again.
+News moves a price through the day and is traded on. A price that jumps beyond the bound on a day with a
+narrow range and no more volume than the day before has changed its unit, not its value. Slips, which reverse,
+are not reported again.
 """
 
 from __future__ import annotations

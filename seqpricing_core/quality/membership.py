@@ -22,8 +22,8 @@ def membership_by_month(stock_months: pl.DataFrame, intervals: pl.DataFrame) -> 
     Returns
     -------
     DataFrame
-        ``month``, ``members``, ``with_price`` (members that have a row), ``strays`` (stocks with market equity
-        that are no members).
+        ``month``, ``members``, ``with_price`` (members that have a row), ``strays`` (stocks with market
+        equity that are no members).
     """
     asked = stock_months.select("month").unique().join(intervals.select("asset_id").unique(), how="cross")
     inside = members_by_month(asked, intervals).with_columns(member=pl.lit(True))
@@ -53,7 +53,10 @@ def membership_gaps(membership: pl.DataFrame, quality: Quality) -> pl.DataFrame:
     few = membership.filter(last, pl.col("members") > 0, share < quality.minimum_member_coverage).select(
         at="month",
         value=share,
-        expected=pl.lit(f"prices of at least {quality.minimum_member_coverage:.0%} of the index members"),
+        expected=pl.format(
+            f"prices of at least {quality.minimum_member_coverage:.0%} of the index members, not {{}}%",
+            (100 * share).round(0).cast(pl.Int64),
+        ),
     )
     rows = pl.concat([strays.with_columns(pl.col("value").cast(pl.Float64)), few])
     return found(rows.with_columns(asset_id=pl.lit(None)))

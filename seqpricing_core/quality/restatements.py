@@ -1,4 +1,4 @@
-"""Statements filed again with other figures. Characteristics keep to the first report; the user should know."""
+"""Statements filed again with other figures; characteristics keep to the first report."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Returns beyond bounds, up by the bound or down by its inverse: +300% and -75%, daily +100% and -50%.
 
-Some of them are true (a crisis, a takeover, a trial that failed); the list is short enough to be read. Slips and
-level breaks are reported by their own checks and not again.
+Some of them are true (a crisis, a takeover, a trial that failed); the list is short enough to be read. Slips
+and level breaks are reported by their own checks and not again.
 """
 
 from __future__ import annotations

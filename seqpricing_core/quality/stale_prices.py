@@ -1,4 +1,4 @@
-"""Stale prices: the same price, digit by digit, for many rows. Nobody traded, or a vendor carried it forward."""
+"""Stale prices: the same for many rows. Nobody traded, or a vendor carried the price forward."""
 
 from __future__ import annotations
 

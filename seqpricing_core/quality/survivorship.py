@@ -33,8 +33,8 @@ class Survivorship:
 
 
 def survivorship_of(history: pl.DataFrame) -> Survivorship:
-    """``history``: ``asset_id`` and ``month`` of every row. A stock that lacks the last month only has not ended:
-    the last month of a file is often a part of one.
+    """``history``: ``asset_id`` and ``month`` of every row. A stock that lacks the last month only has not
+    ended: the last month of a file is often a part of one.
     """
     last = history.group_by("asset_id").agg(pl.col("month").max())
     newest = history.select(pl.col("month").max().dt.month_start().dt.offset_by("-1mo")).item()

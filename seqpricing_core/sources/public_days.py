@@ -1,7 +1,7 @@
 """Daily prices of the public files: one long file of ``ticker, Date, High, Low, Close, Volume``.
 
-The "Huge Stock Market Dataset" (B. Marjanovic, Kaggle) stacked over its ``Data/Stocks/*.us.txt``, or any file with
-these columns; prices adjusted for splits and dividends.
+The "Huge Stock Market Dataset" (B. Marjanovic, Kaggle) stacked over its ``Data/Stocks/*.us.txt``, or any file
+with these columns; prices adjusted for splits and dividends.
 """
 
 from __future__ import annotations
