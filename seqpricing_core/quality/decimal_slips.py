@@ -1,7 +1,7 @@
 """Price spikes that reverse: a decimal point slipped, by 10, 100 or 1,000.
 
-A slip is a jump of the price by a power of ten (within `TOLERANCE`) that the next jump takes back within
-`LONGEST` rows, to within `TOLERANCE` of where it came from. Real crashes and rebounds are none: they are not
+A slip is a jump of the price by a power of ten that the next jump takes back within a few rows, to near where
+it came from. Real crashes and rebounds are none: they are not
 tenfold, and none returns to its level of before within days (2008 is in the tests).
 """
 
@@ -14,17 +14,20 @@ import polars as pl
 from seqpricing_core.quality.finding import found
 from seqpricing_core.study import Quality
 
-TOLERANCE: Final = 0.1
+DAILY_TOLERANCE: Final = 0.1
 """In log10: within a factor of 1.26, since the price also moves by itself."""
+MONTHLY_TOLERANCE: Final = 0.2
+"""A factor of 1.58."""
 LEAST_STEP: Final = 0.6
 """In log10: what counts as a jump at all, a factor of four."""
-LONGEST: Final = 5
-"""Rows (days, months) that a slip may last."""
+LONGEST_DAYS: Final = 5
+LONGEST_MONTHS: Final = 2
+"""That a slip may last."""
 
 
 def daily_decimal_slips(days: pl.DataFrame, quality: Quality) -> pl.DataFrame:  # noqa: ARG001
     """Slips among the daily prices; ``value`` is the first wrong price, ``at`` its day."""
-    return found(_slips(days.select("asset_id", "price", at="day")))
+    return found(_slips(days.select("asset_id", "price", at="day"), DAILY_TOLERANCE, LONGEST_DAYS))
 
 
 def monthly_decimal_slips(months: pl.DataFrame, quality: Quality) -> pl.DataFrame:  # noqa: ARG001
@@ -33,13 +36,13 @@ def monthly_decimal_slips(months: pl.DataFrame, quality: Quality) -> pl.DataFram
     Inside a month the daily aggregates tell: the largest daily return is a power of ten less one, and the
     other squared returns hold the way down, (1/10 - 1)^2 or more; the month itself ends near where it began.
     """
-    ends = _slips(months.select("asset_id", "price", at="month"))
+    ends = _slips(months.select("asset_id", "price", at="month"), MONTHLY_TOLERANCE, LONGEST_MONTHS)
     largest = pl.col("maximum_daily_return")
     power = (1 + largest).log10()
     way_down = pl.col("sum_squared_daily_returns") - largest**2
     inside = months.filter(
         power.round() >= 1,
-        (power - power.round()).abs() < TOLERANCE,
+        (power - power.round()).abs() < DAILY_TOLERANCE,
         way_down > 0.7,
         (1 + pl.col("ret")).log10().abs() < LEAST_STEP,
     ).select(
@@ -56,7 +59,7 @@ def monthly_decimal_slips(months: pl.DataFrame, quality: Quality) -> pl.DataFram
     return found(pl.concat([ends, inside]))
 
 
-def _slips(prices: pl.DataFrame) -> pl.DataFrame:
+def _slips(prices: pl.DataFrame, tolerance: float, longest: int) -> pl.DataFrame:
     """``prices``: asset_id, at, price. A jump that takes one back is not itself the start of a slip."""
     jumps = jumps_of(prices, LEAST_STEP).with_columns(
         pl.col("step", "row", "price", "at").shift(-1).over("asset_id").name.suffix("_back")
@@ -64,10 +67,10 @@ def _slips(prices: pl.DataFrame) -> pl.DataFrame:
     power = pl.col("step").round()
     reverses = (
         (power.abs() >= 1)
-        & ((pl.col("step") - power).abs() < TOLERANCE)
-        & ((pl.col("step_back") + power).abs() < TOLERANCE)
-        & ((pl.col("price_back") / pl.col("price_before")).log10().abs() < TOLERANCE)
-        & (pl.col("row_back") - pl.col("row") <= LONGEST)
+        & ((pl.col("step") - power).abs() < tolerance)
+        & ((pl.col("step_back") + power).abs() < tolerance)
+        & ((pl.col("price_back") / pl.col("price_before")).log10().abs() < tolerance)
+        & (pl.col("row_back") - pl.col("row") <= longest)
     ).fill_null(value=False)
     chain = reverses.rle_id().over("asset_id")
     return (
