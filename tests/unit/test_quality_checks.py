@@ -411,7 +411,7 @@ class TestTheGate:
         import yaml
 
         file = tmp_path / "study.yaml"
-        file.write_text(yaml.safe_dump(settings()) + f"\nquality: {section}\n")
+        file.write_text(yaml.safe_dump(settings(quality=None)) + f"\nquality: {section}\n")
         with pytest.raises(InputError) as caught:
             load_study(file)
         assert all(text in str(caught.value) for text in mentions)
