@@ -35,6 +35,7 @@ class Finding:
     """One suspicious value."""
 
     check: str
+    table: Table
     severity: Severity
     asset: str
     """Ticker where the source has them, else the asset_id."""
@@ -80,6 +81,7 @@ class Outcome:
         return [
             Finding(
                 self.check.name,
+                self.check.table,
                 self.severity,
                 EVERYTHING if row["asset_id"] is None else label(row["asset_id"]),
                 row["at"],
@@ -105,7 +107,7 @@ def found(rows: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
 
 def findings_table(findings: Iterable[Finding]) -> pl.DataFrame:
     """One row per finding, in the fields of `Finding`."""
-    text = dict.fromkeys(("check", "severity", "asset", "expected", "what_to_do"), pl.String())
+    text = dict.fromkeys(("check", "table", "severity", "asset", "expected", "what_to_do"), pl.String())
     schema = pl.Schema({"at": pl.Date(), "value": pl.Float64(), **text})
     rows = [asdict(finding) for finding in findings]
     return pl.DataFrame(rows, schema=schema).select(*Finding.__dataclass_fields__)
