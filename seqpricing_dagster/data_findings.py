@@ -28,7 +28,7 @@ def data_findings(project: Project) -> list[Finding]:
     """
     study = project.study
     simulated = isinstance(study.source, SimulatedSource)
-    if simulated and not (project.vendor_files / "stock_months.parquet").is_file():
+    if simulated and not (project.vendor_files.is_dir() and any(project.vendor_files.iterdir())):
         return [
             Finding(
                 "note", "the simulated market is not written yet", str(project.vendor_files),

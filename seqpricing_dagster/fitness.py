@@ -26,24 +26,24 @@ COPIES = 3
 def fitness_findings(project: Project) -> list[Finding]:
     """Files, sample, memory, disk, device; what is fine is a note where a number helps."""
     study = project.study
-    files = [*_missing_files(study)]
-    if files:
-        return files
-    if isinstance(study.source, SimulatedSource):
-        stocks = study.source.stocks
-        return [*_estimates(project, 12 * stocks), *_device(study)]
+    if isinstance(study.source, SimulatedSource):  # writes its own files
+        return [*_estimates(project, 12 * study.source.stocks), *_device(study)]
     source = open_source(study, project.vendor_files)
-    unread = [*_unread(study, source)]
-    if unread:
-        return unread
+    unfit = [*_missing_files(study, source)] or [*_unread(study, source)]
+    if unfit:
+        return unfit
     rows = len(source.stock_months(study.sample.last_year - 1))
     return [*_sample(study, source), *_estimates(project, rows), *_device(study)]
 
 
-def _missing_files(study: Study) -> Iterator[Finding]:
-    files = [value for value in dict(study.source).values() if isinstance(value, Path)]
-    for file in (*files, *([study.macro.file] if study.macro else [])):
-        if (finding := _refused(partial(scan_table, file))) is not None:
+def _missing_files(study: Study, source: RawTables) -> Iterator[Finding]:
+    beside = [getattr(study.source, "daily_prices", None), study.macro and study.macro.file]
+    opens: list[Callable[[], object]] = [
+        source.files,
+        *(partial(scan_table, file) for file in beside if isinstance(file, Path)),
+    ]
+    for open_files in opens:
+        if (finding := _refused(open_files)) is not None:
             yield finding
 
 

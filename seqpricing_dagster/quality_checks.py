@@ -24,7 +24,7 @@ from seqpricing_core.quality.survivorship import survivorship_of
 from seqpricing_core.report.figures import to_png
 from seqpricing_core.report.heat_map import coverage_heat_map
 from seqpricing_core.storage import write_atomically
-from seqpricing_dagster.assets.raw import _opened
+from seqpricing_dagster.assets.raw import opened_source
 from seqpricing_dagster.io import Encoded, stored
 from seqpricing_dagster.metadata import plot_metadata, table_metadata
 from seqpricing_dagster.partitions import Years
@@ -58,7 +58,7 @@ def _stock_months(project: Project, years: Years) -> dg.AssetChecksDefinition | 
     def checks(context: dg.AssetCheckExecutionContext, months: pl.DataFrame) -> Iterator[dg.AssetCheckResult]:
         year = int(context.partition_key)
         # From the source, as partitions are materialized side by side: the one before may not be there yet.
-        source = _opened(project.study, project.vendor_files)
+        source = opened_source(project.study, project.vendor_files)
         before = source.stock_months(year - 1) if year > raw_years_of(project.study).start else None
         yield from _results(project, key, stock_month_outcomes(project.study, before, months, year))
 
@@ -76,7 +76,7 @@ def _statements(project: Project, years: Years) -> dg.AssetChecksDefinition | No
         context: dg.AssetCheckExecutionContext, statements: pl.DataFrame
     ) -> Iterator[dg.AssetCheckResult]:
         year = int(context.partition_key)
-        source = _opened(project.study, project.vendor_files)
+        source = opened_source(project.study, project.vendor_files)
         first = max(raw_years_of(project.study).start, year - HISTORY_YEARS)
         rows = pl.concat([*(source.statements(y) for y in range(first, year)), statements])
         yield from _results(project, key, run_checks("statements", rows, project.study.quality, year))
@@ -96,7 +96,7 @@ def _stock_days(project: Project) -> dg.AssetChecksDefinition | None:
     @dg.multi_asset_check(name="quality_of_stock_days", specs=specs)
     def checks() -> Iterator[dg.AssetCheckResult]:
         study = project.study
-        source = _opened(study, project.vendor_files)
+        source = opened_source(study, project.vendor_files)
         outcomes = [
             outcome
             for year, days in days_by_year(study, source)
@@ -134,7 +134,7 @@ def _stock_history(project: Project) -> dg.AssetsDefinition:
             share_that_ends_before_the_sample=them.share_ended,
             ends_per_stock_and_year=them.exit_rate,
         )
-        source = _opened(study, project.vendor_files)
+        source = opened_source(study, project.vendor_files)
         outcomes = run_checks("history", history, study.quality)
         yield from _results(project, key, (*outcomes, *membership_outcomes(study, source, history)))
 
@@ -191,7 +191,7 @@ def _dropped(project: Project) -> dg.AssetsDefinition:
         ),
     )
     def dropped(known: list[pl.LazyFrame], stock_months: list[pl.LazyFrame]) -> dg.MaterializeResult[Encoded]:
-        source = _opened(study, project.vendor_files)
+        source = opened_source(study, project.vendor_files)
         by_panel = dropped_before_panel(pl.concat(known), pl.concat(stock_months), study)
         table = pl.concat([dropped_by(source, raw_years_of(study)), by_panel])
         reasons = table.group_by("step", "reason").agg(pl.col("rows").sum()).sort("step", "rows", "reason")

@@ -56,12 +56,7 @@ def examine_data(study: Study, source: RawTables) -> Examination:
         outcomes += stock_month_outcomes(study, months.get(year - 1), months[year], year)
         outcomes += run_checks("statements", pl.concat(statements.values()), study.quality, year)
         if year >= study.sample.first_year - 1:
-            known[year] = compute_characteristics(
-                pl.concat(months.values()),
-                pl.concat(statements.values()),
-                year,
-                study.computed_characteristics,
-            )
+            known[year] = _characteristics(study, months, statements, year)
             coverage.append(coverage_by_month(known[year].lazy(), study))
             both = pl.concat(frame.lazy() for frame in known.values())
             of_year = months[year].lazy()
@@ -78,6 +73,15 @@ def examine_data(study: Study, source: RawTables) -> Examination:
     outcomes += membership_outcomes(study, source, everything)
     outcomes += run_checks("coverage", pl.concat(coverage), study.quality)
     return Examination(merged(outcomes), survivorship_of(everything), pl.concat(coverage), pl.concat(dropped))
+
+
+def _characteristics(
+    study: Study, months: dict[int, pl.DataFrame], statements: dict[int, pl.DataFrame], year: int
+) -> pl.DataFrame:
+    """Of ``year``, as the pipeline computes them, from its raw years and those before it."""
+    return compute_characteristics(
+        pl.concat(months.values()), pl.concat(statements.values()), year, study.computed_characteristics
+    )
 
 
 def stock_month_outcomes(

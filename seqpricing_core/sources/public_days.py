@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from seqpricing_core.sources.canonical_files import as_dates
-from seqpricing_core.sources.public_files import asset_ids_of
+from seqpricing_core.sources.public_files import asset_ids
 from seqpricing_core.storage import collect_table, require_columns, scan_table
 
 COLUMNS = ("ticker", "Date", "High", "Low", "Close", "Volume")
@@ -23,7 +23,7 @@ def read_public_days(file: Path, year: int) -> pl.DataFrame:
     rows = collect_table(table.filter(pl.col("Date").dt.year() == year), file)
     prices = {"price": "Close", "high": "High", "low": "Low", "volume": "Volume"}
     return rows.select(
-        asset_ids_of(rows["ticker"], file),
+        asset_ids(rows["ticker"], file),
         pl.col("Date").alias("day"),
         *(pl.col(theirs).cast(pl.Float64).alias(ours) for ours, theirs in prices.items()),
     )

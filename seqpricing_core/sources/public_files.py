@@ -175,7 +175,7 @@ class PublicFiles:
         """Prices of tickers that have statements: without them there is no market equity."""
         distinct = table.select(pl.col("ticker").cast(pl.String)).unique()
         tickers = collect_table(distinct, self.source.prices)
-        ids = tickers.with_columns(asset_ids_of(tickers["ticker"], self.source.prices))
+        ids = tickers.with_columns(asset_ids(tickers["ticker"], self.source.prices))
         known = ids.join(self._statements.select("asset_id").unique(), on="asset_id", how="semi")
         return table.with_columns(
             pl.col("ticker").cast(pl.String), pl.col("Date").dt.month_end().alias("month")
@@ -217,7 +217,7 @@ class PublicFiles:
         lag = f"{self.source.reporting_lag_months}mo"
         return rows.select(
             ROW,
-            asset_ids_of(rows["ticker"], file),
+            asset_ids(rows["ticker"], file),
             pl.col("Quarter end").alias("period_end"),
             # No filing date in the file: public this many months after the quarter (METHODS, 0).
             pl.col("Quarter end").dt.offset_by(lag).alias("available_from"),
@@ -270,7 +270,7 @@ class PublicFiles:
             return None
         table = require_columns(scan_table(file), ("ticker", "start_date", "end_date"), file)
         intervals = collect_table(as_dates(table, ["start_date", "end_date"], file), file)
-        ids = asset_ids_of(intervals["ticker"], file)
+        ids = asset_ids(intervals["ticker"], file)
         return intervals.select(ids, "start_date", "end_date")
 
     def _members_only(self, rows: pl.DataFrame) -> pl.DataFrame:
@@ -304,7 +304,7 @@ def members_by_month(rows: pl.DataFrame, intervals: pl.DataFrame) -> pl.DataFram
     )
 
 
-def asset_ids_of(tickers: pl.Series, file: Path) -> pl.Series:
+def asset_ids(tickers: pl.Series, file: Path) -> pl.Series:
     """asset_id of each ticker; a ticker with a letter outside the alphabet is an `InputError`."""
     distinct = tickers.cast(pl.String).unique()
     known = set(ALPHABET)

@@ -92,14 +92,14 @@ def _raw_table(
         code_version=code_version("sources", "tables.py", settings=project.study.source),
     )
     def raw_table(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Encoded]:
-        source = _opened(project.study, project.vendor_files)
+        source = opened_source(project.study, project.vendor_files)
         table: pl.DataFrame = getattr(source, name)(int(context.partition_key))
         return stored(table, **table_metadata(table))
 
     return raw_table
 
 
-def _opened(study: Study, vendor_files: Path) -> RawTables:
+def opened_source(study: Study, vendor_files: Path) -> RawTables:
     """The source, kept open while its files stay as they are: some are read whole to cut one year."""
     files = open_source(study, vendor_files).files()
     return _opened_as_of(study, vendor_files, tuple(file.stat().st_mtime_ns for file in files))

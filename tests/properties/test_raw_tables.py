@@ -308,6 +308,49 @@ class TestPublicFiles:
         assert asset_id_of("T07") in one[0]["asset_id"]
 
 
+class TestLinksOfWrds:
+    """The step of the WRDS source that gives a firm's statements to a stock."""
+
+    @settings(max_examples=20, deadline=None, derandomize=True)
+    @given(event=EVENT_MONTHS, firms=st.lists(st.integers(0, 5), min_size=1, max_size=4, unique=True))
+    def test_a_link_that_changes(self, event, firms):
+        """Old links end the day before the event, and the firm goes to another stock from then on."""
+        compustat = pytest.importorskip("seqpricing_core.sources.compustat")
+        quarters = pl.date_range(dt.date(1999, 3, 1), dt.date(2002, 12, 1), "3mo", eager=True).dt.month_end()
+        statements = pl.concat(
+            pl.DataFrame({
+                "gvkey": f"{firm:06d}", "period_end": quarters,
+                "available_from": quarters.dt.offset_by("4mo"),
+                "period_months": pl.Series([3] * len(quarters), dtype=pl.Int32),
+                "assets": [100.0 * firm + number for number in range(len(quarters))],
+            })
+            for firm in range(6)
+        )  # fmt: skip
+
+        def link(firm, stock, first, last):
+            return {"gvkey": f"{firm:06d}", "linktype": "LU", "linkprim": "P", "lpermno": stock,
+                    "linkdt": first, "linkenddt": last}  # fmt: skip
+
+        start, day_before = dt.date(1990, 1, 1), event - dt.timedelta(days=1)
+        old = [link(firm, 10_000 + firm, start, None) for firm in range(6)]
+        new = [link(firm, 10_000 + firm, start, day_before if firm in firms else None) for firm in range(6)]
+        new += [link(firm, 20_000 + firm, event, None) for firm in firms]
+        schema = {"linkenddt": pl.Date, "linkdt": pl.Date, "lpermno": pl.Int64}
+        one, other = (
+            compustat.link_statements(statements, pl.DataFrame(rows, schema_overrides=schema)).sort(
+                "asset_id", "period_end"
+            )
+            for rows in (old, new)
+        )
+        ended = pl.col("period_end") < event
+        assert one.filter(ended).equals(other.filter(ended))
+        known = pl.col("available_from") < event
+        assert one.filter(known).equals(other.filter(known))
+        assert not one.equals(other)
+        moved = other.filter(pl.col("asset_id") >= 20_000)
+        assert set(moved["asset_id"]) == {20_000 + firm for firm in firms}
+
+
 class TestTheComparison:
     """It sees a single changed bit."""
 
