@@ -9,10 +9,16 @@ from seqpricing_core.study import Quality
 
 
 def daily_zero_volume(days: pl.DataFrame, quality: Quality) -> pl.DataFrame:  # noqa: ARG001
-    """Days without volume on which the price moved all the same."""
+    """Days without volume on which the price moved all the same, but for prices between bid and ask.
+
+    CRSP gives the middle of the quotes for a day without a trade.
+    """
     before = pl.when(pl.col("asset_id") == pl.col("asset_id").shift(1)).then(pl.col("price").shift(1))
     change = pl.col("price") / before - 1
     silent = days.with_columns(change=change).filter(pl.col("volume") == 0, pl.col("change") != 0)
+    if {"bid", "ask"} <= set(days.columns):
+        quoted = pl.col("price").is_between("bid", "ask")
+        silent = silent.filter(~quoted.fill_null(value=False))
     expected = pl.lit("volume, or the price of the day before")
     return found(silent.select("asset_id", at="day", value="change", expected=expected))
 

@@ -251,6 +251,8 @@ class TestPricesAndVolume:
     def test_no_volume(self):
         days = days_of([10, 10, 11, 11.5], volume=[0, 0, 0, 100])
         assert [(d - FIRST_DAY).days for d in found_by("zero_volume", "stock_days", days)["at"]] == [2]
+        quoted = days.with_columns(bid=pl.col("price") - 0.1, ask=pl.col("price") + 0.1)
+        assert found_by("zero_volume", "stock_days", quoted).is_empty()
         months = months_of([10, 11, 12], zero_volume_days=[20, 21, 0], dollar_volume=[1.0, 1.0, 0.0])
         assert found_by("zero_volume", "stock_months", months)["at"].to_list() == [
             dt.date(2008, 2, 29), dt.date(2008, 3, 31),
