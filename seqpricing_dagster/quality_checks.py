@@ -19,11 +19,12 @@ from seqpricing_core.quality.examination import (
     stock_month_outcomes,
 )
 from seqpricing_core.quality.finding import Finding, Outcome, Table
-from seqpricing_core.quality.gate import checks_of, run_checks, severity_of
+from seqpricing_core.quality.gate import checks_of, nothing_found, run_checks, severity_of
 from seqpricing_core.quality.survivorship import survivorship_of
 from seqpricing_core.report.figures import to_png
 from seqpricing_core.report.heat_map import coverage_heat_map
 from seqpricing_core.storage import write_atomically
+from seqpricing_core.study import Study
 from seqpricing_dagster.assets.raw import opened_source
 from seqpricing_dagster.io import Encoded, stored
 from seqpricing_dagster.metadata import plot_metadata, table_metadata
@@ -87,9 +88,7 @@ def _statements(project: Project, years: Years) -> dg.AssetChecksDefinition | No
 def _stock_days(project: Project) -> dg.AssetChecksDefinition | None:
     """Of the files, not of a table: most models need no days, and the gate reads them as far as they go."""
     key = ["raw", "vendor_files"]
-    settings = project.study.source
-    has_days = any(getattr(settings, name, None) for name in ("daily_prices", "stock_days"))
-    specs = _specs(project, key, ["stock_days"]) if has_days else []
+    specs = _specs(project, key, ["stock_days"]) if _has_days(project.study) else []
     if not specs:
         return None
 
@@ -97,14 +96,18 @@ def _stock_days(project: Project) -> dg.AssetChecksDefinition | None:
     def checks() -> Iterator[dg.AssetCheckResult]:
         study = project.study
         source = opened_source(study, project.vendor_files)
-        outcomes = [
-            outcome
-            for year, days in days_by_year(study, source)
-            for outcome in run_checks("stock_days", days, study.quality, year)
-        ]
+        outcomes = list(nothing_found("stock_days", study.quality))
+        for year, days in days_by_year(study, source):
+            outcomes += run_checks("stock_days", days, study.quality, year)
         yield from _results(project, key, merged(outcomes))
 
     return checks
+
+
+def _has_days(study: Study) -> bool:
+    """Whether the source has, or may have, daily prices."""
+    keys = ("daily_prices", "stock_days", "daily")
+    return str(study.source.kind) == "daily_files" or any(getattr(study.source, key, None) for key in keys)
 
 
 def _stock_history(project: Project) -> dg.AssetsDefinition:

@@ -9,7 +9,7 @@ import polars as pl
 from seqpricing_core.quality.accounting import broken_identities
 from seqpricing_core.quality.coverage import coverage_gaps
 from seqpricing_core.quality.decimal_slips import daily_decimal_slips, monthly_decimal_slips
-from seqpricing_core.quality.finding import Check, Outcome, Severity, Table
+from seqpricing_core.quality.finding import FOUND, Check, Outcome, Severity, Table
 from seqpricing_core.quality.level_breaks import daily_level_breaks
 from seqpricing_core.quality.membership import membership_gaps
 from seqpricing_core.quality.price_range import daily_prices_outside_range, monthly_prices_above_high
@@ -117,6 +117,14 @@ def run_checks(
     seen = pl.lit(value=True) if year is None else pl.col("seen").dt.year() == year
     return tuple(
         Outcome(check, severity_of(check, quality), check.find(rows, quality).filter(seen))
+        for check in checks_of(table, quality)
+    )
+
+
+def nothing_found(table: Table, quality: Quality) -> tuple[Outcome, ...]:
+    """What the checks of a table say of no rows."""
+    return tuple(
+        Outcome(check, severity_of(check, quality), pl.DataFrame(schema=FOUND))
         for check in checks_of(table, quality)
     )
 

@@ -87,6 +87,24 @@ class TestChecks:
         names = {key for _, key in checks_of(study_file, tmp_path / "out")}
         assert "decimal_slips" not in names
 
+    def test_daily_prices_are_checked_with_the_files(
+        self, small, write_study, write_tables, settings, tmp_path
+    ):
+        """A slip in the optional table of days; and a table of days without a day passes."""
+        days = pl.DataFrame({
+            "asset_id": [1] * 4, "day": [dt.date(2001, 5, day) for day in (1, 2, 3, 4)], "ret": [0.0] * 4,
+            "price": [20.0, 2.0, 20.0, 20.0],
+        })  # fmt: skip
+        for name, rows, passes in (("slip", days, False), ("none", days.clear(), True)):
+            source = write_tables(tmp_path / name, small.tables)
+            rows.write_parquet(tmp_path / name / "days.parquet")
+            source["stock_days"] = str(tmp_path / name / "days.parquet")
+            (folder := tmp_path / name / "study").mkdir()
+            study_file = write_study(folder, settings(source=source, models={"ipca": {}}, quality={}))
+            materialize_partition(study_file, folder, ("raw/vendor_files",), None)
+            check = checks_of(study_file, folder)["vendor_files", "decimal_slips"]
+            assert check.passed is passes
+
     def test_the_doctor(self, faulty, gated, tmp_path, capsys):
         """Status 1 if a check that blocks found something; the findings are in a file, one by one."""
         from rich.console import Console
