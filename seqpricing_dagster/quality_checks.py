@@ -6,13 +6,13 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from seqpricing_core.characteristics.compute import HISTORY_YEARS
 from seqpricing_core.quality.coverage import coverage_by_month
 from seqpricing_core.quality.dropped import dropped_before_panel
 from seqpricing_core.quality.examination import (
     asset_label,
     days_by_year,
     dropped_by,
+    history_years_of,
     membership_outcomes,
     merged,
     raw_years_of,
@@ -78,7 +78,7 @@ def _statements(project: Project, years: Years) -> dg.AssetChecksDefinition | No
     ) -> Iterator[dg.AssetCheckResult]:
         year = int(context.partition_key)
         source = opened_source(project.study, project.vendor_files)
-        first = max(raw_years_of(project.study).start, year - HISTORY_YEARS)
+        first = max(raw_years_of(project.study).start, year - history_years_of(project.study))
         rows = pl.concat([*(source.statements(y) for y in range(first, year)), statements])
         yield from _results(project, key, run_checks("statements", rows, project.study.quality, year))
 

@@ -64,8 +64,8 @@ def examine_data(study: Study, source: RawTables) -> Examination:
                 dropped_before_panel(both, of_year, study).filter(pl.col("month").dt.year() == year)
             )
             known.pop(year - 1, None)
-        months.pop(year - HISTORY_YEARS, None)
-        statements.pop(year - HISTORY_YEARS, None)
+        months.pop(year - history_years_of(study), None)
+        statements.pop(year - history_years_of(study), None)
     for year, days in days_by_year(study, source):
         outcomes += run_checks("stock_days", days, study.quality, year)
     everything = pl.concat(history)
@@ -103,7 +103,12 @@ def membership_outcomes(study: Study, source: RawTables, history: pl.DataFrame) 
 
 def raw_years_of(study: Study) -> range:
     """Years of raw tables that a study reads."""
-    return range(study.sample.first_year - 1 - HISTORY_YEARS, study.sample.last_year + 1)
+    return range(study.sample.first_year - 1 - history_years_of(study), study.sample.last_year + 1)
+
+
+def history_years_of(study: Study) -> int:  # noqa: ARG001 - the same for every study
+    """Years of raw tables before a year that its characteristics read."""
+    return HISTORY_YEARS
 
 
 def asset_label(study: Study) -> Callable[[int], str]:
