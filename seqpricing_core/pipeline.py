@@ -11,9 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from seqpricing_core.characteristics.compute import DAY_HISTORY_YEARS, compute_characteristics
-from seqpricing_core.characteristics.day_statistics import day_statistics, market_days
-from seqpricing_core.characteristics.ready import take_characteristics
+from seqpricing_core.characteristics.of_study import characteristics_of_study, statistics_of_days
 from seqpricing_core.evaluation.performance import compute_performance
 from seqpricing_core.models.family import FittedFamily, fit_family, starts_warm
 from seqpricing_core.panel.build import build_panel
@@ -27,9 +25,8 @@ from seqpricing_core.predictions import (
     predict_test_year,
 )
 from seqpricing_core.signal import next_month_signal
-from seqpricing_core.sources import RawTables, prepare_source, truth_file
+from seqpricing_core.sources import prepare_source, truth_file
 from seqpricing_core.sources.macro import read_macro
-from seqpricing_core.sources.ready_characteristics import ReadyCharacteristics
 from seqpricing_core.study import Study
 from seqpricing_core.windows import WindowSamples, split_estimation, window_for
 
@@ -126,23 +123,12 @@ def prepare_data(study: Study, folder: Path) -> StudyData:
     macro = (
         MacroSeries.from_table(pl.concat(read_macro(study, y) for y in sample_years)) if study.macro else None
     )
-    of_days = statistics_of_days(source, raw_years) if study.reads_days else None
+    of_days = dict(statistics_of_days(source, raw_years)) if study.reads_days else None
     data = StudyData({}, {}, {}, macro)
     for year in range(sample_years.start - 1, sample_years.stop):
-        history = range(year - study.history_years, year + 1)
-        if isinstance(source, ReadyCharacteristics):
-            months = pl.concat(stock_months[y] for y in history)
-            ready = source.characteristics(year)
-            data.characteristics[year] = take_characteristics(
-                ready, months, year, study.computed_characteristics
-            )
-            continue
-        data.characteristics[year] = compute_characteristics(
-            pl.concat(stock_months[y] for y in history), pl.concat(statements[y] for y in history),
-            year, study.computed_characteristics,
-            pl.concat(of_days[y] for y in range(year - DAY_HISTORY_YEARS, year + 1)) if of_days else None,
-            study.inputs,
-        )  # fmt: skip
+        data.characteristics[year] = characteristics_of_study(
+            study, source, year, stock_months, statements, of_days
+        )
     for year in sample_years:
         known = pl.concat([data.characteristics[year - 1], data.characteristics[year]])
         panel = build_panel(known, stock_months[year], source.factors(year), year, study)
@@ -151,19 +137,6 @@ def prepare_data(study: Study, folder: Path) -> StudyData:
             panel, constant=study.panel.managed_portfolio_constant
         )
     return data
-
-
-def statistics_of_days(source: RawTables, years: range) -> dict[int, pl.DataFrame]:
-    """What the months of these years need to remember of their days; one year of days is held at a time."""
-    markets: dict[int, pl.DataFrame] = {}
-    found: dict[int, pl.DataFrame] = {}
-    for year in years:
-        days = source.stock_days(year)
-        assert days is not None
-        markets[year] = market_days(days, source.factor_days(year))
-        market = pl.concat(markets[y] for y in (year - 1, year) if y in markets)
-        found[year] = day_statistics(days, market, year)
-    return found
 
 
 def estimation_samples(study: Study, data: StudyData, test_year: int) -> WindowSamples:

@@ -56,6 +56,8 @@ class PublicFilesSource(Config):
     statements: Path
     factors: Path
     index_members: Path | None = None
+    daily_prices: Path | None = None
+    """Daily prices of the same vendor, as far as there are: for the quality gate."""
     reporting_lag_months: Annotated[int, Field(ge=1, le=24)] = 4
     maximum_monthly_return: Annotated[float, Field(gt=0)] = 3.0
 
@@ -270,6 +272,46 @@ class Robustness(Config):
     """Train on odd (even) asset ids, test on odd and even ones (*memory*, appendix E); see `robustness`."""
 
 
+class Quality(Config):
+    """The quality gate: every check warns unless it is named here; see docs/quality.md."""
+
+    block: tuple[str, ...] = ()
+    """Checks whose findings stop the study."""
+    ignore: tuple[str, ...] = ()
+    """Checks that do not run."""
+    maximum_monthly_return: Annotated[float, Field(gt=0)] = 3.0
+    """Decimal; the lower bound is its inverse, 1/4 of the price."""
+    maximum_daily_return: Annotated[float, Field(gt=0)] = 1.0
+    stale_months: Annotated[int, Field(ge=2, le=12)] = 3
+    stale_days: Annotated[int, Field(ge=2, le=40)] = 10
+    restatement_tolerance: Annotated[float, Field(ge=0)] = 0.01
+    """Change of an item as a share of assets."""
+    accounting_tolerance: Annotated[float, Field(ge=0)] = 0.01
+    """As a share of assets."""
+    largest_minority: Annotated[float, Field(ge=0)] = 0.5
+    """Assets that neither liabilities nor reported equity explain, as a share of assets."""
+    minimum_coverage: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share of the universe that has a characteristic, mean of a year."""
+    minimum_member_coverage: Annotated[float, Field(ge=0, le=1)] = 0.8
+    """Share of index members that have a price."""
+    minimum_exit_rate: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Stocks that end before the sample, per stock and year; fewer look like survivors."""
+
+    @model_validator(mode="after")
+    def _known_checks(self) -> Self:
+        named = (*self.block, *self.ignore)
+        if not named:
+            return self
+        from seqpricing_core.quality.gate import CHECK_NAMES
+
+        for name in named:
+            if name not in CHECK_NAMES:
+                raise ValueError(f"names of checks; for '{name}': {_hint(name, CHECK_NAMES)}")
+        if both := {*self.block} & {*self.ignore}:
+            raise ValueError(f"a check to block or to ignore, not both: {', '.join(sorted(both))}")
+        return self
+
+
 class Study(Config):
     """Everything a study is. Load one with `load_study`."""
 
@@ -289,6 +331,7 @@ class Study(Config):
     portfolios: Portfolios = Portfolios()
     costs: Costs = Costs()
     robustness: Robustness = Robustness()
+    quality: Quality = Quality()
 
     @field_validator("models", mode="before")
     @classmethod

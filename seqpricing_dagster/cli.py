@@ -72,6 +72,36 @@ def ui(
     os.execv(sys.executable, command)  # noqa: S606 - no shell wanted
 
 
+@app.command()
+def doctor(study: StudyFile, outputs: Outputs = Path("outputs")) -> None:
+    """Say what is wrong with a study: leftovers of crashes, data. Status 1 if something is an error."""
+    from seqpricing_dagster.doctor import examine
+
+    project = open_project(study, outputs)
+    if examine(project, Console(highlight=False)):
+        raise typer.Exit(1)
+
+
+@app.command()
+def clean(
+    study: StudyFile,
+    outputs: Outputs = Path("outputs"),
+    apply: Annotated[bool, typer.Option("--apply", help="Do it; else only say what would be done.")] = False,  # noqa: FBT002
+) -> None:
+    """Remove what crashes and changed studies left behind; says what it would do unless told to --apply."""
+    from seqpricing_dagster.doctor import clean as remove_leftovers
+
+    project = open_project(study, outputs)
+    console = Console(highlight=False, soft_wrap=True)
+    done = remove_leftovers(project, apply=apply)
+    for line in done:
+        console.print(line, markup=False)
+    if not done:
+        console.print("nothing to remove")
+    elif not apply:
+        console.print("nothing was changed; --apply does it")
+
+
 def _print_scores(project: Project) -> None:
     file = project.assets / "evaluation" / "performance" / "performance.arrow"
     if not project.files.fetch([file]):

@@ -21,9 +21,11 @@ from seqpricing_dagster.checks import asset_checks
 from seqpricing_dagster.io import io_managers
 from seqpricing_dagster.partitions import years_of
 from seqpricing_dagster.project import Project, project_from_environment
+from seqpricing_dagster.quality_checks import quality_assets, quality_checks
 
-# Partitioned asset checks are a preview in Dagster 1.13, which is pinned.
+# Partitioned checks and mappings to years that are not there are previews in Dagster 1.13, which is pinned.
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
+warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
 
 def build_definitions(project: Project) -> dg.Definitions:
@@ -38,8 +40,9 @@ def build_definitions(project: Project) -> dg.Definitions:
             *explain_assets(project, years),
             *robustness_assets(project, years),
             *signal_assets(project, years),
+            *quality_assets(project),
         ],
-        asset_checks=asset_checks(project, years),
+        asset_checks=[*asset_checks(project, years), *quality_checks(project, years)],
         resources=io_managers(project.files.below("assets")),
         # torch starts slowly and a step is short: steps of a run share its process.
         executor=dg.in_process_executor,

@@ -56,6 +56,16 @@ class Project:
         return self.assets / "evaluation" / "report" / "report.html"
 
     @property
+    def doctor_files(self) -> Path:
+        """What `seqpricing doctor` writes."""
+        return self.folder / "doctor"
+
+    @property
+    def coverage_file(self) -> Path:
+        """The heat map of coverage, beside its table."""
+        return self.assets / "quality" / "coverage" / "coverage.png"
+
+    @property
     def signal_file(self) -> Path:
         """The signal for a spreadsheet, beside its table."""
         return self.assets / "signal" / "next_month_signal" / "next_month_signal.csv"

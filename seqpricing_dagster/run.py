@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import socket
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from seqpricing_dagster.project import (
     Project,
     open_project,
 )
+from seqpricing_dagster.quality_checks import QUALITY_ASSETS
+from seqpricing_dagster.recovery import HOST_TAG, recover
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -65,6 +68,7 @@ def stages_of(project: Project) -> list[Stage]:
             else []
         ),
         Stage("characteristics", ("panel/characteristics",), _keys(range(first - 1, stop))),
+        Stage("quality of the data", QUALITY_ASSETS, (None,)),
         Stage("panel", ("panel/panel", "panel/managed_portfolios"), _keys(range(first, stop))),
         *_training_stages(study),
         Stage("windows: predict, explain", windows, _keys(study.test_years)),
@@ -128,7 +132,9 @@ def materialize_study(study_file: Path, outputs: Path, workers: int, console: Co
     depend on ``workers``.
     """
     project = prepare_home(study_file, outputs)
-    dg.DagsterInstance.get().dispose()  # makes its tables before several processes ask for them
+    with dg.DagsterInstance.get() as instance:  # makes its tables before several processes ask for them
+        for done in recover(instance):
+            console.print(f"recovered: {done}", highlight=False)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool, _progress(console) as progress:
         for stage in stages_of(project):
@@ -158,6 +164,7 @@ def materialize_partition(
             instance=instance,
             partition_key=partition,
             asset_selection=[dg.AssetKey(asset.split("/")) for asset in assets],
+            tags={HOST_TAG: socket.gethostname(), "dagster/max_retries": "0"},
         )
 
 

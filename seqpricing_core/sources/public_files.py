@@ -148,6 +148,13 @@ class PublicFiles:
 
     def _with_returns(self, prices: pl.LazyFrame) -> pl.LazyFrame:
         """Returns of consecutive months; a bad tick is dropped, and the way back from it is no return."""
+        return (
+            self._with_flagged_returns(prices)
+            .with_columns(ret=pl.when(~pl.col("way_back").fill_null(value=False)).then(pl.col("ret")))
+            .filter(~pl.col("bad_tick"))
+        )
+
+    def _with_flagged_returns(self, prices: pl.LazyFrame) -> pl.LazyFrame:
 
         def before(column: str) -> pl.Expr:
             return pl.col(column).shift(1).over("ticker", order_by="month")
@@ -162,8 +169,6 @@ class PublicFiles:
             )
             .with_columns(bad_tick=(pl.col("ret") > most).fill_null(value=False))
             .with_columns(way_back=before("bad_tick") & (pl.col("ret") < 1 / (1 + most) - 1))
-            .with_columns(ret=pl.when(~pl.col("way_back").fill_null(value=False)).then(pl.col("ret")))
-            .filter(~pl.col("bad_tick"))
         )
 
     def _prices_with_statements(self, table: pl.LazyFrame) -> pl.LazyFrame:
@@ -235,32 +240,68 @@ class PublicFiles:
         levels = self._statement_table.with_columns(level=pl.col("shares") * pl.col("Price"))
         return levels.filter(pl.col("level") > 0)
 
+    def left_out(self) -> pl.DataFrame:
+        """``month`` and ``reason`` of each row of the price file that is not used, or not wholly."""
+        file = self.source.prices
+        table = as_dates(require_columns(scan_table(file), PRICE_COLUMNS, file), ["Date"], file)
+        table = table.with_columns(pl.col("ticker").cast(pl.String), month=pl.col("Date").dt.month_end())
+        known = self._prices_with_statements(table)
+        flagged = self._with_flagged_returns(known)
+        reasons = {
+            "ticker without statements": table.join(known, on=["ticker", "month"], how="anti"),
+            "close missing or not positive": known.filter(
+                (pl.col("Close") > 0).fill_null(value=False).not_()
+            ),
+            "return above maximum_monthly_return": flagged.filter("bad_tick"),
+            "way back from such a return: no return": flagged.filter("way_back"),
+        }
+        rows = [found.select("month", reason=pl.lit(reason)) for reason, found in reasons.items()]
+        used = self._stock_months.select("asset_id", "month")
+        if (intervals := self.index_members()) is not None:
+            outside = used.join(members_by_month(used, intervals), on=["asset_id", "month"], how="anti")
+            reason = pl.lit("outside the index: no market equity")
+            rows.append(outside.lazy().select("month", reason=reason))
+        return collect_table(pl.concat(rows), file)
+
+    def index_members(self) -> pl.DataFrame | None:
+        """``asset_id``, ``start_date``, ``end_date`` (null: still a member); None without such a file."""
+        file = self.source.index_members
+        if file is None:
+            return None
+        table = require_columns(scan_table(file), ("ticker", "start_date", "end_date"), file)
+        intervals = collect_table(as_dates(table, ["start_date", "end_date"], file), file)
+        ids = asset_ids(intervals["ticker"], file)
+        return intervals.select(ids, "start_date", "end_date")
+
     def _members_only(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Forget the market equity of months in which the stock was not an index member at month end.
 
         The returns stay, so that momentum does not break; without market equity the stock is
         outside the universe of the next month.
         """
-        file = self.source.index_members
-        if file is None:
+        intervals = self.index_members()
+        if intervals is None:
             return rows
-        table = require_columns(scan_table(file), ("ticker", "start_date", "end_date"), file)
-        intervals = collect_table(as_dates(table, ["start_date", "end_date"], file), file)
-        inside = (
-            rows.select("asset_id", "month")
-            .join(intervals.with_columns(asset_ids(intervals["ticker"], file)), on="asset_id")
-            .filter(
-                pl.col("start_date") <= pl.col("month"),
-                pl.col("end_date").is_null() | (pl.col("month") <= pl.col("end_date")),
-            )
-            .select("asset_id", "month", pl.lit(True).alias("member"))
-            .unique()
-        )
+        inside = members_by_month(rows, intervals).with_columns(member=pl.lit(True))
         return (
             rows.join(inside, on=["asset_id", "month"], how="left")
             .with_columns(pl.when(pl.col("member")).then(pl.col("market_equity")).alias("market_equity"))
             .drop("member")
         )
+
+
+def members_by_month(rows: pl.DataFrame, intervals: pl.DataFrame) -> pl.DataFrame:
+    """``asset_id`` and ``month`` of those ``rows`` whose stock was in the index at the month's end."""
+    return (
+        rows.select("asset_id", "month")
+        .join(intervals, on="asset_id")
+        .filter(
+            pl.col("start_date") <= pl.col("month"),
+            pl.col("end_date").is_null() | (pl.col("month") <= pl.col("end_date")),
+        )
+        .select("asset_id", "month")
+        .unique()
+    )
 
 
 def asset_ids(tickers: pl.Series, file: Path) -> pl.Series:

@@ -57,7 +57,7 @@ def test_definitions_load_with_no_environment_and_no_data(tmp_path: Path) -> Non
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) == 23
+    assert int(done.stdout) == 26
     assert not list(tmp_path.iterdir()), "loading wrote files"
 
 
@@ -82,6 +82,9 @@ def test_assets_of_a_study(graph: Any) -> None:
         "predictions/managed_portfolio_predictions",
         "predictions/oracle/oracle_predictions",
         "predictions/seqlat/seqlat_predictions",
+        "quality/coverage",
+        "quality/dropped",
+        "quality/stock_history",
         "raw/factors",
         "raw/statements",
         "raw/stock_months",

@@ -1,0 +1,52 @@
+"""The characteristics that a study reads, computed or as its source delivers them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import polars as pl
+
+from seqpricing_core.characteristics.compute import DAY_HISTORY_YEARS, compute_characteristics
+from seqpricing_core.characteristics.day_statistics import day_statistics, market_days
+from seqpricing_core.characteristics.ready import take_characteristics
+from seqpricing_core.sources.base import RawTables
+from seqpricing_core.sources.ready_characteristics import ReadyCharacteristics
+from seqpricing_core.study import Study
+
+Yearly = Mapping[int, pl.DataFrame]
+
+
+def characteristics_of_study(
+    study: Study, source: RawTables, year: int, months: Yearly, statements: Yearly, of_days: Yearly | None
+) -> pl.DataFrame:
+    """Known at the end of each month of ``year``; see `compute_characteristics`, `take_characteristics`.
+
+    Parameters
+    ----------
+    months, statements
+        Canonical tables of at least ``year`` and the ``study.history_years`` before it.
+    of_days
+        `statistics_of_days`, where the study reads days.
+    """
+    history = range(year - study.history_years, year + 1)
+    stock_months = pl.concat(months[y] for y in history)
+    if isinstance(source, ReadyCharacteristics):
+        ready = source.characteristics(year)
+        return take_characteristics(ready, stock_months, year, study.computed_characteristics)
+    return compute_characteristics(
+        stock_months, pl.concat(statements[y] for y in history),
+        year, study.computed_characteristics,
+        pl.concat(of_days[y] for y in range(year - DAY_HISTORY_YEARS, year + 1)) if of_days else None,
+        study.inputs,
+    )  # fmt: skip
+
+
+def statistics_of_days(source: RawTables, years: range) -> Iterator[tuple[int, pl.DataFrame]]:
+    """What the months of each year need to remember of their days; one year of days is held at a time."""
+    before: pl.DataFrame | None = None
+    for year in years:
+        days = source.stock_days(year)
+        assert days is not None
+        market = market_days(days, source.factor_days(year))
+        yield year, day_statistics(days, market if before is None else pl.concat([before, market]), year)
+        before = market
