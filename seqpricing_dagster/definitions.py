@@ -17,6 +17,7 @@ from seqpricing_dagster.assets.panel import panel_assets
 from seqpricing_dagster.assets.raw import raw_assets
 from seqpricing_dagster.assets.robustness import robustness_assets
 from seqpricing_dagster.assets.signal import signal_assets
+from seqpricing_dagster.automation import automation
 from seqpricing_dagster.checks import asset_checks
 from seqpricing_dagster.io import io_managers
 from seqpricing_dagster.partitions import years_of
@@ -30,7 +31,8 @@ warnings.filterwarnings("ignore", category=dg.BetaWarning)
 def build_definitions(project: Project) -> dg.Definitions:
     """Assets, checks and files of a study."""
     years = years_of(project.study)
-    return dg.Definitions(
+    automatic = automation(project, years, lambda: definitions.resolve_asset_graph())  # noqa: PLW0108 - it comes below
+    definitions = dg.Definitions(
         assets=[
             *raw_assets(project, years),
             *panel_assets(project, years),
@@ -41,10 +43,14 @@ def build_definitions(project: Project) -> dg.Definitions:
             *signal_assets(project, years),
         ],
         asset_checks=asset_checks(project, years),
+        jobs=automatic.jobs,
+        schedules=automatic.schedules,
+        sensors=automatic.sensors,
         resources=io_managers(project.assets),
         # torch starts slowly and a step is short: steps of a run share its process.
         executor=dg.in_process_executor,
     )
+    return definitions
 
 
 defs = build_definitions(project_from_environment())

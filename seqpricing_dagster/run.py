@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import dagster as dg
+import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -21,6 +22,7 @@ from seqpricing_core.storage import write_atomically
 from seqpricing_core.study import Study
 from seqpricing_dagster.assets.models import predicting_families
 from seqpricing_dagster.definitions import build_definitions
+from seqpricing_dagster.pools import processors, set_pool_limits
 from seqpricing_dagster.project import (
     OUTPUTS_VARIABLE,
     REPOSITORY,
@@ -100,10 +102,17 @@ def prepare_home(study_file: Path, outputs: Path) -> Project:
     os.environ[STUDY_VARIABLE] = str(study_file.resolve())
     os.environ[OUTPUTS_VARIABLE] = str(outputs.resolve())
     os.environ["DAGSTER_HOME"] = str(project.dagster_home)
-    settings = (REPOSITORY / "dagster.yaml").read_bytes()
+    settings = _instance_settings()
     if not (file := project.dagster_home / "dagster.yaml").is_file() or file.read_bytes() != settings:
         write_atomically(file, settings)
     return project
+
+
+def _instance_settings() -> bytes:
+    """``dagster.yaml`` with as many runs at once as this machine has processors."""
+    content = yaml.safe_load((REPOSITORY / "dagster.yaml").read_text(encoding="utf-8"))
+    content["concurrency"]["runs"]["max_concurrent_runs"] = max(processors(), 2)
+    return yaml.safe_dump(content, sort_keys=False).encode()
 
 
 def materialize_study(study_file: Path, outputs: Path, workers: int, console: Console) -> Project:
@@ -114,6 +123,7 @@ def materialize_study(study_file: Path, outputs: Path, workers: int, console: Co
     """
     project = prepare_home(study_file, outputs)
     with dg.DagsterInstance.get() as instance:  # makes its tables before several processes ask for them
+        set_pool_limits(instance, project.study.training)
         for done in recover(instance):
             console.print(f"recovered: {done}", highlight=False)
     context = multiprocessing.get_context("spawn")

@@ -19,6 +19,7 @@ from seqpricing_core.windows import split_estimation, window_for
 from seqpricing_dagster.io import Encoded, stored
 from seqpricing_dagster.metadata import fit_metadata, fitted_family_metadata, predictions_metadata
 from seqpricing_dagster.partitions import Years
+from seqpricing_dagster.pools import pool_of
 from seqpricing_dagster.project import Project, code_version
 
 ENGINE = ("models", "nn", "training", "windows.py")
@@ -60,6 +61,7 @@ def _family(config: ModelConfig, project: Project, years: Years) -> list[dg.Asse
             **_previous_in(years, study, family),
         },
         io_manager_key="fitted_family",
+        pool=pool_of(family, study.training),
         code_version=code_version(
             "windows.py",
             settings={
