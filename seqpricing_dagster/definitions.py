@@ -19,6 +19,7 @@ from seqpricing_dagster.assets.robustness import robustness_assets
 from seqpricing_dagster.assets.signal import signal_assets
 from seqpricing_dagster.automation import automation
 from seqpricing_dagster.checks import asset_checks
+from seqpricing_dagster.health import health_checks
 from seqpricing_dagster.io import io_managers
 from seqpricing_dagster.partitions import years_of
 from seqpricing_dagster.project import Project, project_from_environment
@@ -42,7 +43,7 @@ def build_definitions(project: Project) -> dg.Definitions:
             *robustness_assets(project, years),
             *signal_assets(project, years),
         ],
-        asset_checks=asset_checks(project, years),
+        asset_checks=[*asset_checks(project, years), *health_checks(project, years)],
         jobs=automatic.jobs,
         schedules=automatic.schedules,
         sensors=automatic.sensors,

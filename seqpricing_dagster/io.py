@@ -26,6 +26,7 @@ from seqpricing_core.storage import (
     scans_of_files,
     write_atomically,
 )
+from seqpricing_dagster.refusals import forget, require_accepted
 
 Kind = Literal["table", "table_scans", "panel", "managed_portfolios", "fitted_family", "report"]
 
@@ -67,6 +68,7 @@ class PartitionFiles(dg.ConfigurableIOManager):
         partition = context.asset_partition_key if context.has_asset_partitions else None
         path = self.path(context.asset_key, partition)
         write_atomically(path, obj.data)
+        forget(path)
         context.add_output_metadata({"path": dg.MetadataValue.path(path)})
 
     def load_input(self, context: dg.InputContext) -> Any:
@@ -84,12 +86,20 @@ class PartitionFiles(dg.ConfigurableIOManager):
                 expected="every partition that this asset reads to be materialized first",
                 remedy=f"materialize {name} for {', '.join(path.stem for path in missing[:30])}",
             )
+        if not _is_for_a_check(context):
+            require_accepted(paths)
         return READERS[self.kind][1](paths)
 
     def path(self, key: dg.AssetKey, partition: str | None) -> Path:
         """File of a partition, or of an asset without partitions."""
         name = partition or key.path[-1]
         return Path(self.folder).joinpath(*key.path, f"{name}.{READERS[self.kind][0]}")
+
+
+def _is_for_a_check(context: dg.InputContext) -> bool:
+    """Checks judge what later steps must not read."""
+    reader = context.step_context.assets_def
+    return reader is not None and not reader.keys
 
 
 def io_managers(folder: Path) -> dict[str, PartitionFiles]:

@@ -58,6 +58,15 @@ def managed_portfolios_metadata(managed: ManagedPortfolios) -> dict[str, Any]:
     }
 
 
+def drift_metadata(drift: pl.DataFrame) -> dict[str, Any]:
+    """The largest index as a number for the plot over years, and the ten largest as a table."""
+    rows = [f"| {name} | {index:.3f} |" for name, index in drift.head(10).iter_rows()]
+    return {
+        "largest_population_stability_index": float(drift["population_stability_index"].max() or 0.0),  # type: ignore[arg-type]
+        "most_shifted": dg.MetadataValue.md("\n".join(["| characteristic | PSI |", "|---|---:|", *rows])),
+    }
+
+
 def fit_metadata(fit: StoredFit) -> dict[str, Any]:
     """Whether the window was trained by this run or found in the store, and what training took."""
     return {

@@ -51,7 +51,12 @@ def stages_of(project: Project) -> list[Stage]:
     first, stop = study.sample.first_year, study.sample.last_year + 1
     predictions = [f"predictions/{family}/{family}_predictions" for family in predicting_families(project)]
     explanations = [f"explain/{family}/{family}_importance" for family in study.families]
-    windows = (*predictions, "predictions/managed_portfolio_predictions", *explanations)
+    windows = (
+        "panel/characteristic_drift",
+        *predictions,
+        "predictions/managed_portfolio_predictions",
+        *explanations,
+    )
     scores = (
         "evaluation/portfolio_returns", "evaluation/performance", "evaluation/report",
         "explain/characteristic_importance",

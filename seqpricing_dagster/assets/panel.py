@@ -5,10 +5,17 @@ import polars as pl
 
 from seqpricing_core.characteristics.compute import compute_characteristics
 from seqpricing_core.panel.build import build_panel
+from seqpricing_core.panel.drift import characteristic_drift as characteristic_drift_of
 from seqpricing_core.panel.managed_portfolios import compute_managed_portfolios
 from seqpricing_core.panel.panel import Panel
+from seqpricing_core.windows import window_for
 from seqpricing_dagster.io import Encoded, stored
-from seqpricing_dagster.metadata import managed_portfolios_metadata, panel_metadata, table_metadata
+from seqpricing_dagster.metadata import (
+    drift_metadata,
+    managed_portfolios_metadata,
+    panel_metadata,
+    table_metadata,
+)
 from seqpricing_dagster.partitions import Years
 from seqpricing_dagster.project import Project, code_version
 
@@ -79,4 +86,25 @@ def panel_assets(project: Project, years: Years) -> list[dg.AssetsDefinition]:
         managed = compute_managed_portfolios(panel, constant=study.panel.managed_portfolio_constant)
         return stored(managed, **managed_portfolios_metadata(managed))
 
-    return [characteristics, panel, managed_portfolios]
+    @dg.asset(
+        key=["panel", "characteristic_drift"],
+        group_name="panel",
+        kinds={"arrow"},
+        description="How far the characteristics of the test year are from those of its window: population "
+        "stability index.",
+        partitions_def=years.test,
+        ins={
+            "panel": dg.AssetIn(["panel", "panel"], partition_mapping=years.window_and_test),
+        },
+        io_manager_key="table",
+        code_version=code_version("panel/drift.py", settings=study.windows),
+    )
+    def characteristic_drift(
+        context: dg.AssetExecutionContext, panel: Panel
+    ) -> dg.MaterializeResult[Encoded]:
+        window = window_for(study, int(context.partition_key))
+        training = panel.between(*window.estimation)
+        table = characteristic_drift_of(training, panel.between(window.test_year, window.test_year))
+        return stored(table, **table_metadata(table), **drift_metadata(table))
+
+    return [characteristics, panel, managed_portfolios, characteristic_drift]
