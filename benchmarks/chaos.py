@@ -41,7 +41,6 @@ from seqpricing_dagster.project import REPOSITORY, Project, open_project
 from seqpricing_dagster.run import materialize_partition, prepare_home
 from seqpricing_dagster.targets import FINISHED
 
-MODELS = ("models/ipca/ipca_models", "models/ca1/ca1_models")
 VICTIMS = {"fit": 6, "run worker": 6, "daemon": 2, "web server": 2, "code server": 2, "seqpricing ui": 2}
 """How often each is aimed at, relative to the others."""
 IDLE_SHARE = 0.004
@@ -81,7 +80,7 @@ def study_settings(windows: int) -> dict[str, Any]:
 
 @dataclass
 class Attack:
-    """One study under attack, and what was seen."""
+    """One study under attack, and what was seen. It ends early if all windows are there before all kills."""
 
     study_file: Path
     project: Project
@@ -169,7 +168,7 @@ class Attack:
 
     def launch(self, partitions: list[str]) -> str:
         """A backfill of both families, asked for as the UI does."""
-        selection = [{"path": asset.split("/")} for asset in MODELS]
+        selection = [{"path": asset.split("/")} for asset in models_of(self.project)]
         variables = {"params": {"assetSelection": selection, "partitionNames": partitions}}
         body = json.dumps({"query": LAUNCH, "variables": variables}).encode()
         request = urllib.request.Request(
@@ -212,6 +211,10 @@ def _command(process: psutil.Process) -> list[str]:
         return []
 
 
+def models_of(project: Project) -> tuple[str, ...]:
+    return tuple(f"models/{family}/{family}_models" for family in project.study.families)
+
+
 def prepare(folder: Path, windows: int) -> tuple[Path, Project, dict[str, bytes]]:
     """The study up to its managed portfolios, and the files of an undisturbed run of its windows."""
     study_file = folder / "chaos.yaml"
@@ -224,7 +227,7 @@ def prepare(folder: Path, windows: int) -> tuple[Path, Project, dict[str, bytes]
         (("raw/stock_months", "raw/statements", "raw/factors"), range(first - 1 - HISTORY_YEARS, stop)),
         (("panel/characteristics",), range(first - 1, stop)),
         (("panel/panel", "panel/managed_portfolios"), range(first, stop)),
-        (MODELS, study.model_years),
+        (models_of(open_project(study_file, outputs)), study.model_years),
     ]
     for assets, years in stages:
         for year in years:
@@ -234,18 +237,25 @@ def prepare(folder: Path, windows: int) -> tuple[Path, Project, dict[str, bytes]
     return study_file, project, {str(f.relative_to(project.assets)): f.read_bytes() for f in files}
 
 
-def attack(folder: Path, number: int, prepared: tuple[Path, Project, dict[str, bytes]], kills: int) -> Attack:
-    """One backfill with so many kills; ends when all windows are there."""
+def attack(
+    folder: Path,
+    number: int,
+    prepared: tuple[Path, Project, dict[str, bytes]],
+    kills: int,
+    at_once: int = 1,
+) -> Attack:
+    """Backfills of all windows, so many at once, and so many kills; ends when all windows are there."""
     study_file, undisturbed, reference = prepared
     outputs = folder / f"attacked_{number}"
-    shutil.copytree(undisturbed.assets / "panel", outputs / "chaos" / "assets" / "panel")
+    copied = outputs / undisturbed.study.name / "assets" / "panel"
+    shutil.copytree(undisturbed.assets / "panel", copied)
     project = prepare_home(study_file, outputs)
     under = Attack(study_file, project, reference, seed=number)
     partitions = [str(year) for year in project.study.model_years]
     under.start()
     try:
         with dg.DagsterInstance.from_config(str(project.dagster_home)) as instance:
-            backfill = under.launch(partitions)
+            backfills = [under.launch(partitions) for _ in range(at_once)]
             deadline = time.monotonic() + PATIENCE_SECONDS
             next_strike = time.monotonic() + 5
             while True:
@@ -254,17 +264,13 @@ def attack(folder: Path, number: int, prepared: tuple[Path, Project, dict[str, b
                 left = kills - sum(under.kills.values())
                 if left and time.monotonic() > next_strike and (kind := under.strike()):
                     next_strike = time.monotonic() + under.random.uniform(1, 12)
-                    print(
-                        f"backfill {number}: killed a {kind}, {len(under.look())} windows to go", flush=True
-                    )
-                status = _status(instance, backfill)
-                if status in FINISHED:
+                    print(f"{number}: killed a {kind}, {len(under.look())} files to go", flush=True)
+                if {_status(instance, backfill) for backfill in backfills} <= {*FINISHED}:
                     missing = under.look()
-                    if not missing and (not left or status == BulkActionStatus.COMPLETED_SUCCESS):
+                    if not missing:
                         break
-                    again = sorted({Path(name).stem for name in missing}) or partitions
                     under.pressed += 1
-                    backfill = under.launch(again)
+                    backfills = [under.launch(sorted({Path(name).stem for name in missing}))]
     finally:
         under.stop()
     assert not under.look()
@@ -281,7 +287,7 @@ def trained_twice(project: Project) -> tuple[int, int]:
     trained: Counter[str] = Counter()
     reused = 0
     with dg.DagsterInstance.from_config(str(project.dagster_home)) as instance:
-        for asset in MODELS:
+        for asset in models_of(project):
             for record in instance.fetch_materializations(dg.AssetKey(asset.split("/")), limit=1000).records:
                 made = record.asset_materialization
                 assert made is not None

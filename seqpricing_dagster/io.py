@@ -76,17 +76,27 @@ class PartitionFiles(dg.ConfigurableIOManager):
         keys = context.asset_partition_keys if context.has_asset_partitions else [None]
         if not keys:  # the first window: there is none before it to start from
             return None
-        paths = [self.path(context.asset_key, key) for key in keys]
+        return self.read(context.asset_key, keys, refused=_is_for_a_check(context))
+
+    def read(self, asset: dg.AssetKey, keys: Sequence[str | None], *, refused: bool = False) -> Any:
+        """These partitions, in order; ``refused`` ones too for a check, which judges them.
+
+        Raises
+        ------
+        InputError
+            A partition is not there, or failed a blocking check.
+        """
+        paths = [self.path(asset, key) for key in keys]
         missing = [path for path in paths if not path.is_file()]
         if missing:
-            name = context.asset_key.path[-1]
+            name = asset.path[-1]
             raise InputError(
                 f"{len(missing)} partition(s) of {name} are not there",
                 where=", ".join(map(str, missing[:5])),
                 expected="every partition that this asset reads to be materialized first",
                 remedy=f"materialize {name} for {', '.join(path.stem for path in missing[:30])}",
             )
-        if not _is_for_a_check(context):
+        if not refused:
             require_accepted(paths)
         return READERS[self.kind][1](paths)
 

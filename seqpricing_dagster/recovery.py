@@ -67,6 +67,8 @@ def recover(instance: dg.DagsterInstance) -> list[str]:
         else:
             instance.add_run_tags(run.run_id, {WILL_RETRY_TAG: "false"})
         done.append(f"run {run.run_id[:8]}: {stuck.why}")
+    for stuck in _waiting_in_vain(instance):  # among them those just reported, if no daemon can retry them
+        instance.add_run_tags(stuck.run_id, {WILL_RETRY_TAG: "false"})
     return done + _free_slots(instance)
 
 

@@ -58,7 +58,7 @@ def test_definitions_load_with_no_environment_and_no_data(tmp_path: Path) -> Non
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) == 23
+    assert int(done.stdout) == 24
     assert not list(tmp_path.iterdir()), "loading wrote files"
 
 
@@ -75,6 +75,7 @@ def test_assets_of_a_study(graph: Any) -> None:
         "models/ca2/ca2_models",
         "models/ipca/ipca_models",
         "models/seqlat/seqlat_models",
+        "panel/characteristic_drift",
         "panel/characteristics",
         "panel/managed_portfolios",
         "panel/panel",
