@@ -100,7 +100,7 @@ def _launching_job(
 ) -> dg.JobDefinition:
     """A job that asks for one backfill and ends. Repeated after a crash it asks for the same one."""
 
-    @dg.op(name=f"launch_{name}", description=description)
+    @dg.op(name=f"launch_{name}", description=description, out=dg.Out(dg.Nothing))
     def ask(context: dg.OpExecutionContext) -> None:
         targets = targets_of(context)
         if not targets:

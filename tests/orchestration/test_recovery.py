@@ -148,11 +148,11 @@ class TestRecover:
     def test_a_place_in_a_pool_is_freed(self, records, gone):
         storage = records.event_log_storage
         storage.set_concurrency_slots("training", 1)
-        run = a_run(records, HERE, pid=gone[0])
+        run, next_one = a_run(records, HERE, pid=gone[0]), a_run(records, HERE, pid=os.getpid())
         assert storage.claim_concurrency_slot("training", run.run_id, "step").is_claimed
-        assert not storage.claim_concurrency_slot("training", "another", "step").is_claimed
+        assert not storage.claim_concurrency_slot("training", next_one.run_id, "step").is_claimed
         assert any("place in a pool" in done for done in recover(records))
-        assert storage.check_concurrency_claim("training", "another", "step").is_claimed
+        assert storage.claim_concurrency_slot("training", next_one.run_id, "step").is_claimed
 
 
 @pytest.fixture
@@ -231,7 +231,8 @@ class TestServices:
                 json.dumps({"daemon": dataclasses.asdict(mine), "web": dataclasses.asdict(later)})
             )
             services._end_left_behind(file)
-            assert ours.wait(timeout=10)
+            ours.wait(timeout=10)
+            assert not mine.alive
             assert others.poll() is None
         finally:
             for process in (ours, others):
