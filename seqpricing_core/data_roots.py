@@ -1,7 +1,7 @@
 """Which files a study file may name: those below its own folder, and below folders the environment allows.
 
-A study file is text that people send each other. It must not be able to read whatever the account that runs it
-can read, and show it in a table of the web page.
+A study file is text that people send each other. It must not be able to read whatever the account that runs
+it can read, and show it in a table of the web page.
 """
 
 from __future__ import annotations
