@@ -10,8 +10,8 @@ Policies
 - daemon: the backfill of the UI, from GraphQL to its end, two runs side by side.
 - store: the one-process-per-run policy again, when every window is in the store.
 
-CPU seconds (user and system, with children) are what counts on a shared machine; wall seconds stand beside. The
-overhead of a window does not depend on how long it trains: the last table says what share of it that is.
+CPU seconds (user and system, with children) are what counts on a shared machine; wall seconds stand beside.
+The overhead of a window does not depend on how long it trains: the last table says what share it is.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def forget(project: Project, asset: str, *, store: bool) -> None:
 
 
 def by_the_daemon(chaos: Any, study_file: Path, project: Project, years: list[int]) -> tuple[Cost, float]:
-    """From GraphQL to the end of the backfill; CPU of all that ran for it, start-up of the services included."""
+    """From GraphQL to the end of the backfill; CPU of all that ran for it, services included."""
     under = chaos.Attack(study_file, project, {}, seed=1)
     cpu = cpu_seconds()
     under.start()

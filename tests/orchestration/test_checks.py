@@ -6,7 +6,6 @@ import dataclasses
 import datetime as dt
 import shutil
 
-import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
@@ -18,11 +17,10 @@ from seqpricing_core.models.sanity import doubts, not_finite
 from seqpricing_core.panel.drift import SHIFTED, bin_shares, characteristic_drift, shifted
 from seqpricing_core.panel.panel import Panel
 from seqpricing_core.predictions import predict_test_year
-from seqpricing_core.storage import frame_from_files, frame_to_bytes
+from seqpricing_dagster import checks
 from seqpricing_dagster.checks import month_problems, prediction_problems, window_problems
-from seqpricing_dagster.definitions import build_definitions
 from seqpricing_dagster.health import coverage_problems, expected_month, freshness_problems, loss_problems
-from seqpricing_dagster.run import materialize_partition, prepare_home
+from seqpricing_dagster.run import materialize_partition
 
 
 class TestMonths:
@@ -226,7 +224,6 @@ class TestPredictions:
 
 
 PREDICTIONS = "predictions/ipca/ipca_predictions"
-MODELS = "models/ipca/ipca_models"
 
 
 @pytest.fixture
@@ -236,36 +233,21 @@ def ours(finished, study_file, tmp_path):
     return dataclasses.replace(finished, folder=tmp_path / "small")
 
 
-def test_a_partition_that_failed_is_refused_to_later_runs(ours, study_file):
-    """Predictions that saw the future: the check fails; no other run reads them until they are made again."""
-    outputs = ours.folder.parent
-    file = ours.assets / PREDICTIONS / "2005.arrow"
-    honest = file.read_bytes()
-    table = frame_from_files([file])
-    leaky = table.with_columns(pl.col("expected_return") + 1e-3 * pl.col("excess_return").fill_null(0))
-    file.write_bytes(frame_to_bytes(leaky))
-    prepare_home(study_file, outputs)
-    definitions = build_definitions(ours)
-    key = dg.AssetKey(PREDICTIONS.split("/"))
-    check = dg.AssetCheckKey(key, "forecasts_do_not_see_the_future")
-    selection = dg.AssetSelection.checks(check)
-
-    def judge():
-        job = dg.define_asset_job("judge", selection).resolve(asset_graph=definitions.resolve_asset_graph())
-        with dg.DagsterInstance.get() as instance:
-            return job.execute_in_process(instance=instance, partition_key="2005", raise_on_error=False)
-
-    assert not judge().success
+def test_a_partition_that_failed_is_refused_to_later_runs(ours, study_file, monkeypatch):
+    """A blocking check fails; no other run reads the partition until it is made again and passes."""
+    outputs, reader = ours.folder.parent, ("predictions/managed_portfolio_predictions",)
+    with monkeypatch.context() as planted:
+        planted.setattr(checks, "months_that_saw_the_future", lambda _: ["2005-02"])
+        with pytest.raises(Exception, match="blocking asset check failed"):
+            materialize_partition(study_file, outputs, (PREDICTIONS,), "2005")
     with pytest.raises(
-        InputError, match="failed the check forecasts_do_not_see_the_future: moved"
-    ) as refused:
-        materialize_partition(study_file, outputs, ("predictions/managed_portfolio_predictions",), "2005")
-    assert "materialize ipca_predictions 2005 again" in str(refused.value)
-    materialize_partition(study_file, outputs, ("predictions/managed_portfolio_predictions",), "2004")
+        InputError, match="failed the check forecasts_do_not_see_the_future: moved: 2005-02"
+    ) as error:
+        materialize_partition(study_file, outputs, reader, "2005")
+    assert "materialize ipca_predictions 2005 again" in error.value.remedy
+    materialize_partition(study_file, outputs, reader, "2004")
     materialize_partition(study_file, outputs, (PREDICTIONS,), "2005")
-    assert file.read_bytes() == honest
-    materialize_partition(study_file, outputs, ("predictions/managed_portfolio_predictions",), "2005")
-    assert judge().success
+    materialize_partition(study_file, outputs, reader, "2005")
 
 
 def test_the_files_of_a_finished_study_raise_no_alarm(finished):
