@@ -217,7 +217,7 @@ def models_of(project: Project) -> tuple[str, ...]:
 
 def prepare(folder: Path, windows: int) -> tuple[Path, Project, dict[str, bytes]]:
     """The study up to its managed portfolios, and the files of an undisturbed run of its windows."""
-    study_file = folder / "chaos.yaml"
+    study_file, complete = folder / "chaos.yaml", folder / "undisturbed" / "complete"
     study_file.write_text(yaml.safe_dump(study_settings(windows), sort_keys=False), encoding="utf-8")
     outputs = folder / "undisturbed"
     study = open_project(study_file, outputs).study
@@ -229,9 +229,10 @@ def prepare(folder: Path, windows: int) -> tuple[Path, Project, dict[str, bytes]
         (("panel/panel", "panel/managed_portfolios"), range(first, stop)),
         (models_of(open_project(study_file, outputs)), study.model_years),
     ]
-    for assets, years in stages:
+    for assets, years in [] if complete.exists() else stages:
         for year in years:
             materialize_partition(study_file, outputs, assets, None if year is None else str(year))
+    complete.touch()
     project = open_project(study_file, outputs)
     files = (project.assets / "models").rglob("*.safetensors")
     return study_file, project, {str(f.relative_to(project.assets)): f.read_bytes() for f in files}

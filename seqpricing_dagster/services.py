@@ -1,7 +1,8 @@
 """The web server and the daemon of a study, kept alive: what `seqpricing ui` runs.
 
-A service that dies is started again, records of dead runs are put right before each start of the daemon and
-while it runs, and services that an earlier, killed `seqpricing ui` left behind are ended first.
+A service that dies, or whose code server dies, is started again. Records of dead runs are put right before
+each start of the daemon and while it runs. Services that an earlier, killed `seqpricing ui` left behind are
+ended first.
 """
 
 from __future__ import annotations
@@ -46,15 +47,30 @@ class _Service:
     started: float = 0.0
     pause: float = 1.0
     not_before: float = 0.0
+    had_code_server: bool = False
 
     def start(self) -> None:
         # In a group of its own: an interrupt of the terminal reaches us, and we end it in order.
         self.process = subprocess.Popen(self.command, cwd=REPOSITORY, start_new_session=True)  # noqa: S603 - ours
         self.started = time.monotonic()
+        self.had_code_server = False
 
     @property
     def alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
+
+    def end_without_code_server(self) -> None:
+        """End it if its code server, a child of it, died.
+
+        It would notice only after a minute, and meanwhile fail whatever it tries to launch or to retry.
+        """
+        if not self.alive or self.process is None:
+            return
+        there = _has_code_server(self.process.pid)
+        if self.had_code_server and not there:
+            self.process.kill()
+            self.process.wait()
+        self.had_code_server = there
 
     def notice_death(self, console: Console) -> None:
         """Say that it died, once, and decide when it is started again."""
@@ -128,6 +144,8 @@ class Services:
             set_pool_limits(instance, self.project.study.training)
             while True:
                 now = time.monotonic()
+                for service in self._services.values():
+                    service.end_without_code_server()
                 dead = [service for service in self._services.values() if not service.alive]
                 for service in dead:
                     service.notice_death(self.console)
@@ -153,6 +171,16 @@ class Services:
             except psutil.NoSuchProcess:  # it died at once: the next look finds that
                 continue
         write_atomically(self.processes_file, json.dumps(known, indent=1).encode())
+
+
+def _has_code_server(pid: int) -> bool:
+    for child in psutil.Process(pid).children():
+        try:
+            if "grpc" in child.cmdline() and child.status() != psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.Error:
+            continue
+    return False
 
 
 def _interrupt(*_: object) -> None:
