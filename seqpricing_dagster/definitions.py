@@ -22,6 +22,7 @@ from seqpricing_dagster.checks import asset_checks
 from seqpricing_dagster.health import health_checks
 from seqpricing_dagster.io import io_managers
 from seqpricing_dagster.partitions import years_of
+from seqpricing_dagster.presentation import presented
 from seqpricing_dagster.project import Project, project_from_environment
 
 # Partitioned checks and mappings to years that are not there are previews in Dagster 1.13, which is pinned.
@@ -34,15 +35,17 @@ def build_definitions(project: Project) -> dg.Definitions:
     years = years_of(project.study)
     automatic = automation(project, years, lambda: definitions.resolve_asset_graph())  # noqa: PLW0108 - it comes below
     definitions = dg.Definitions(
-        assets=[
-            *raw_assets(project, years),
-            *panel_assets(project, years),
-            *model_assets(project, years),
-            *evaluation_assets(project, years),
-            *explain_assets(project, years),
-            *robustness_assets(project, years),
-            *signal_assets(project, years),
-        ],
+        assets=presented(
+            [
+                *raw_assets(project, years),
+                *panel_assets(project, years),
+                *model_assets(project, years),
+                *evaluation_assets(project, years),
+                *explain_assets(project, years),
+                *robustness_assets(project, years),
+                *signal_assets(project, years),
+            ]
+        ),
         asset_checks=[*asset_checks(project, years), *health_checks(project, years)],
         jobs=automatic.jobs,
         schedules=automatic.schedules,

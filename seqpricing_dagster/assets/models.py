@@ -20,6 +20,7 @@ from seqpricing_dagster.io import Encoded, stored
 from seqpricing_dagster.metadata import fit_metadata, fitted_family_metadata, predictions_metadata
 from seqpricing_dagster.partitions import Years
 from seqpricing_dagster.pools import pool_of
+from seqpricing_dagster.presentation import prediction_lineage
 from seqpricing_dagster.project import Project, code_version
 
 ENGINE = ("models", "nn", "training", "windows.py")
@@ -100,7 +101,7 @@ def _family(config: ModelConfig, project: Project, years: Years) -> list[dg.Asse
         fitted: FittedFamily, panel: Panel, managed: ManagedPortfolios, **macro: pl.DataFrame
     ) -> dg.MaterializeResult[Encoded]:
         table = predict_test_year(fitted, Sample(panel, managed, macro_series(macro)))
-        return stored(table, **predictions_metadata(table))
+        return stored(table, **predictions_metadata(table), **prediction_lineage(study.acronyms))
 
     return [models, predictions]
 

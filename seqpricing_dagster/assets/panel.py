@@ -17,6 +17,7 @@ from seqpricing_dagster.metadata import (
     table_metadata,
 )
 from seqpricing_dagster.partitions import Years
+from seqpricing_dagster.presentation import panel_columns
 from seqpricing_dagster.project import Project, code_version
 
 
@@ -70,7 +71,7 @@ def panel_assets(project: Project, years: Years) -> list[dg.AssetsDefinition]:
         factors: pl.DataFrame,
     ) -> dg.MaterializeResult[Encoded]:
         built = build_panel(known, stock_months, factors, int(context.partition_key), study)
-        return stored(built, **panel_metadata(built))
+        return stored(built, **panel_metadata(built), **panel_columns(study.acronyms))
 
     @dg.asset(
         key=["panel", "managed_portfolios"],
