@@ -27,6 +27,7 @@ from seqpricing_dagster.run import prepare_home
 
 HERE = {HOST_TAG: socket.gethostname()}
 RETRIES = {"run_retries": {"enabled": True, "max_retries": 2}}
+CURSOR = "EVENT_LOG_CONSUMER_CURSOR-PIPELINE_FAILURE"
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 
 
@@ -124,15 +125,29 @@ class TestRecover:
         assert recover(records)
         assert status_of(records, run) == "CANCELED"
 
-    def test_the_daemon_retries_what_is_reported_even_if_it_never_ran_before(self, records, gone):
-        """Dagster's daemon ignores failures from before its first start: its cursor is set first."""
+    def test_the_daemon_retries_what_is_reported_even_if_it_never_ran_before(
+        self, records, gone, monkeypatch
+    ):
+        """Dagster's daemon ignores failures from before its first start: its cursor is set first.
+
+        The run keeps its announcement until the daemon has gone past the failure without a retry.
+        """
+        for _ in range(3):  # records of a run are counted apart from records of all runs
+            records.report_run_failed(a_run(records, {"dagster/max_retries": "0"}))
         run = a_run(records, {GRPC_INFO_TAG: "{}"}, pid=gone[0])
-        recover(records)
-        cursor = records.daemon_cursor_storage.get_cursor_values(
-            {"EVENT_LOG_CONSUMER_CURSOR-PIPELINE_FAILURE"}
-        )
-        (failure,) = records.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE).records
-        assert int(*cursor.values()) < failure.storage_id
+        monkeypatch.setattr(dg.DagsterRun, "remote_job_origin", "as the daemon launches it", raising=False)
+        assert recover(records)
+
+        def announced():
+            return records.get_run_by_id(run.run_id).tags[WILL_RETRY_TAG]
+
+        assert announced() == "true"
+        assert not recover(records)
+        assert announced() == "true"
+        newest = str(records.event_log_storage.get_maximum_record_id())
+        records.daemon_cursor_storage.set_cursor_values({CURSOR: newest})
+        assert recover(records)
+        assert announced() == "false"
 
     def test_a_retry_that_nobody_will_start_is_no_longer_announced(self, records):
         run = a_run(records, HERE, pid=os.getpid())
