@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from seqpricing_core.characteristics.of_study import characteristics_of_study, statistics_of_days
 from seqpricing_core.evaluation.performance import compute_performance
+from seqpricing_core.fitted_store import FittedStore
 from seqpricing_core.models.family import FittedFamily, fit_family, starts_warm
 from seqpricing_core.panel.build import build_panel
 from seqpricing_core.panel.macro import MacroSeries
@@ -56,8 +58,11 @@ class StudyResults:
     performance: pl.DataFrame
 
 
-def run_study(study: Study, folder: Path) -> StudyResults:
-    """Raw -> characteristics -> panel -> managed portfolios -> windows -> models -> predictions -> scores."""
+def run_study(study: Study, folder: Path, store: FittedStore | None = None) -> StudyResults:
+    """Raw -> characteristics -> panel -> managed portfolios -> windows -> models -> predictions -> scores.
+
+    With a ``store``, windows that are in it are not trained again.
+    """
     data = prepare_data(study, folder)
     constant = study.panel.managed_portfolio_constant
     predictions: list[pl.DataFrame] = []
@@ -71,7 +76,7 @@ def run_study(study: Study, folder: Path) -> StudyResults:
             data.managed_portfolios(test_year - study.lookback_years, test_year),
             data.macro and data.macro.between(samples.window.estimation[0], test_year),
         )
-        fitted = fit_window(study, samples, study.families, fitted)
+        fitted = fit_window(study, samples, study.families, fitted, store)
         predictions.extend(predict_test_year(family, test) for family in fitted.values())
         if truth:
             predictions.append(oracle_predictions(pl.read_parquet(truth), test.panel))
@@ -84,13 +89,13 @@ def run_study(study: Study, folder: Path) -> StudyResults:
     return StudyResults(every, returns, performance)
 
 
-def run_signal(study: Study, folder: Path) -> pl.DataFrame:
+def run_signal(study: Study, folder: Path, store: FittedStore | None = None) -> pl.DataFrame:
     """Train on the newest window, and forecast the month after the data: see `next_month_signal`."""
     data = prepare_data(study, folder)
     fitted: dict[str, FittedFamily] = {}
     for test_year in study.model_years if study.training.warm_start else [study.signal_year]:
         samples = estimation_samples(study, data, test_year)
-        fitted = fit_window(study, samples, study.signal_families, fitted)
+        fitted = fit_window(study, samples, study.signal_families, fitted, store)
     newest, lookback = study.sample.last_year, study.signal_year - study.lookback_years
     managed = data.managed_portfolios(min(lookback, newest), newest)
     return next_month_signal(
@@ -99,11 +104,19 @@ def run_signal(study: Study, folder: Path) -> pl.DataFrame:
 
 
 def fit_window(
-    study: Study, samples: WindowSamples, families: Collection[str], before: Mapping[str, FittedFamily]
+    study: Study,
+    samples: WindowSamples,
+    families: Collection[str],
+    before: Mapping[str, FittedFamily],
+    store: FittedStore | None = None,
 ) -> dict[str, FittedFamily]:
     """These families on one window; those that start warm from ``before``, the fits of the window before."""
+
+    def fit(*inputs: Any) -> FittedFamily:
+        return store.fit(*inputs).fitted if store else fit_family(*inputs)
+
     return {
-        config.family: fit_family(
+        config.family: fit(
             config, study.number_of_factors, samples, study.training,
             before.get(config.family) if starts_warm(config.family, study.training) else None,
         )

@@ -14,6 +14,7 @@ import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import ErrorDetails, InitErrorDetails
 
+from seqpricing_core.data_roots import require_inside_roots
 from seqpricing_core.errors import InputError
 from seqpricing_core.models.configs import GAN, Config, ModelConfig, PositiveInt
 from seqpricing_core.months import Month, year_of
@@ -547,7 +548,8 @@ def load_study(path: Path) -> Study:
     Raises
     ------
     InputError
-        Names the file, the key and what was expected; for a misspelt key, the likely one.
+        Names the file, the key and what was expected; for a misspelt key, the likely one. Or a file that it
+        names lies outside the folders that study files may name: see `data_roots`.
     """
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _DistinctKeys)  # noqa: S506 - a SafeLoader
@@ -566,9 +568,11 @@ def load_study(path: Path) -> Study:
             remedy="start from studies/demo.yaml",
         )
     try:
-        return Study.model_validate(_relative_to(path.parent, content))
+        study = Study.model_validate(_relative_to(path.parent, content))
     except ValidationError as error:
         raise _readable(error, path) from error
+    require_inside_roots(study, path)
+    return study
 
 
 def _relative_to(folder: Path, content: dict[str, Any]) -> dict[str, Any]:

@@ -1,29 +1,57 @@
 """Asset checks: what must hold of every partition before anything later is believed."""
 
+from typing import Any
+
 import dagster as dg
 import numpy as np
 import pandera.polars as pa
 import polars as pl
 
 from seqpricing_core.errors import InputError
+from seqpricing_core.leak_test import months_that_saw_the_future, moves_of_forecasts
 from seqpricing_core.models.family import FittedFamily
-from seqpricing_core.panel.panel import Panel
+from seqpricing_core.models.sanity import not_finite
+from seqpricing_core.panel.macro import MacroSeries
+from seqpricing_core.panel.panel import Panel, Sample
+from seqpricing_core.study import Study
 from seqpricing_core.tables import FACTORS, STATEMENTS, STOCK_MONTHS, check_table
+from seqpricing_dagster.io import Kind, io_managers
 from seqpricing_dagster.partitions import Years
 from seqpricing_dagster.project import Project
+from seqpricing_dagster.refusals import accept, refuse
 
 
 def asset_checks(project: Project, years: Years) -> list[dg.AssetChecksDefinition]:
-    """All checks; each is blocking, since a later step would be wrong."""
+    """What must hold; each is blocking, since a later step would be wrong. `health` has the warnings."""
     schemas = {"stock_months": STOCK_MONTHS, "statements": STATEMENTS, "factors": FACTORS}
-    checks = [_canonical(name, schema, years) for name, schema in schemas.items()]
-    checks.append(_panel_is_sound(years))
+    checks = [_canonical(name, schema, project, years) for name, schema in schemas.items()]
+    checks += [_panel_is_sound(project, years), _every_month_is_there(project, years)]
     for family in project.study.families:
-        checks += [_no_month_beyond_window(family, years), _predictions_complete(family, years)]
+        checks += [
+            _no_month_beyond_window(family, project, years),
+            _parameters_are_finite(family, project, years),
+            _predictions_complete(family, project, years),
+            _forecasts_do_not_see_the_future(family, project, years),
+        ]
     return checks
 
 
-def _canonical(name: str, schema: pa.DataFrameSchema, years: Years) -> dg.AssetChecksDefinition:
+def verdict(
+    project: Project, context: dg.AssetCheckExecutionContext, problems: list[str], **shown: Any
+) -> dg.AssetCheckResult:
+    """What a blocking check of a partition found; a partition with problems is refused to later steps."""
+    (key,) = context.selected_asset_check_keys
+    partition = project.assets.joinpath(*key.asset_key.path, context.partition_key)
+    if problems:
+        refuse(partition, key.name, "; ".join(problems))
+    else:
+        accept(partition, key.name)
+    return dg.AssetCheckResult(passed=not problems, metadata={"problems": problems or "none", **shown})
+
+
+def _canonical(
+    name: str, schema: pa.DataFrameSchema, project: Project, years: Years
+) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=["raw", name],
         name="canonical_schema_and_unique_keys",
@@ -31,17 +59,18 @@ def _canonical(name: str, schema: pa.DataFrameSchema, years: Years) -> dg.AssetC
         partitions_def=years.raw,
         blocking=True,
     )
-    def canonical(table: pl.DataFrame) -> dg.AssetCheckResult:
+    def canonical(context: dg.AssetCheckExecutionContext, table: pl.DataFrame) -> dg.AssetCheckResult:
+        problems = []
         try:
             check_table(table, schema, f"raw/{name}")
         except InputError as error:
-            return dg.AssetCheckResult(passed=False, metadata={"problem": str(error)})
-        return dg.AssetCheckResult(passed=True, metadata={"rows": len(table)})
+            problems.append(str(error))
+        return verdict(project, context, problems, rows=len(table))
 
     return canonical
 
 
-def _panel_is_sound(years: Years) -> dg.AssetChecksDefinition:
+def _panel_is_sound(project: Project, years: Years) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=["panel", "panel"],
         name="ranks_inside_unit_interval_and_unique_rows",
@@ -49,9 +78,8 @@ def _panel_is_sound(years: Years) -> dg.AssetChecksDefinition:
         partitions_def=years.panel,
         blocking=True,
     )
-    def sound(built: Panel) -> dg.AssetCheckResult:
-        problems = panel_problems(built)
-        return dg.AssetCheckResult(passed=not problems, metadata={"problems": problems or "none"})
+    def sound(context: dg.AssetCheckExecutionContext, built: Panel) -> dg.AssetCheckResult:
+        return verdict(project, context, panel_problems(built))
 
     return sound
 
@@ -70,7 +98,37 @@ def panel_problems(panel: Panel) -> list[str]:
     return problems
 
 
-def _no_month_beyond_window(family: str, years: Years) -> dg.AssetChecksDefinition:
+def _every_month_is_there(project: Project, years: Years) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=["panel", "panel"],
+        name="every_month_of_the_year_is_there",
+        description="January to December, or to the end of the sample; each with enough stocks to sort.",
+        partitions_def=years.panel,
+        blocking=True,
+    )
+    def complete(context: dg.AssetCheckExecutionContext, built: Panel) -> dg.AssetCheckResult:
+        problems = month_problems(built, int(context.partition_key), project.study)
+        stocks = np.diff(built.offsets)
+        return verdict(project, context, problems, months=len(built.months), fewest_stocks=int(stocks.min()))
+
+    return complete
+
+
+def month_problems(panel: Panel, year: int, study: Study) -> list[str]:
+    """Months of the year that the panel lacks, and those with fewer stocks than portfolios."""
+    months = np.arange(f"{year}-01", f"{year + 1}-01", dtype="datetime64[M]")
+    if study.sample.last_month:
+        months = months[months <= np.datetime64(study.sample.last_month, "M")]
+    missing = sorted(set(months) - set(panel.months))
+    stocks, quantiles = np.diff(panel.offsets), study.portfolios.quantiles
+    thin = panel.months[stocks < quantiles]
+    problems = [f"no stock in {', '.join(map(str, missing))}"] if missing else []
+    if len(thin):
+        problems.append(f"fewer than {quantiles} stocks in {', '.join(map(str, thin))}")
+    return problems
+
+
+def _no_month_beyond_window(family: str, project: Project, years: Years) -> dg.AssetChecksDefinition:
     key = ["models", family, f"{family}_models"]
 
     @dg.asset_check(
@@ -81,38 +139,111 @@ def _no_month_beyond_window(family: str, years: Years) -> dg.AssetChecksDefiniti
         blocking=True,
     )
     def no_month_beyond(context: dg.AssetCheckExecutionContext, fitted: FittedFamily) -> dg.AssetCheckResult:
-        test_year = int(context.partition_key)
         first, last = fitted.months_seen
-        expected = np.datetime64(f"{test_year - 1}-12", "M")
-        return dg.AssetCheckResult(
-            passed=bool(last == expected and fitted.window.test_year == test_year),
-            metadata={"first_month_seen": str(first), "last_month_seen": str(last)},
-        )
+        problems = window_problems(fitted, int(context.partition_key))
+        return verdict(project, context, problems, first_month_seen=str(first), last_month_seen=str(last))
 
     return no_month_beyond
 
 
-def _predictions_complete(family: str, years: Years) -> dg.AssetChecksDefinition:
+def window_problems(fitted: FittedFamily, test_year: int) -> list[str]:
+    """A fit of another window, or one that saw other months than its own."""
+    problems = []
+    expected, last = np.datetime64(f"{test_year - 1}-12", "M"), fitted.months_seen[1]
+    if fitted.window.test_year != test_year:
+        problems.append(f"its window is that of {fitted.window.test_year}")
+    if last != expected:
+        problems.append(f"the last month it saw is {last}, not {expected}")
+    return problems
+
+
+def _parameters_are_finite(family: str, project: Project, years: Years) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=["models", family, f"{family}_models"],
+        name="parameters_are_finite",
+        description="Every parameter of every fit is a number.",
+        partitions_def=years.models,
+        blocking=True,
+    )
+    def finite(context: dg.AssetCheckExecutionContext, fitted: FittedFamily) -> dg.AssetCheckResult:
+        found = not_finite(fitted)
+        return verdict(project, context, [f"{doubt.where}: {doubt.what}" for doubt in found])
+
+    return finite
+
+
+def _predictions_complete(family: str, project: Project, years: Years) -> dg.AssetChecksDefinition:
     key = ["predictions", family, f"{family}_predictions"]
 
     @dg.asset_check(
         asset=key,
         name="months_of_the_test_year_only_and_finite",
-        description="Predictions are finite and cover the panel's months of the test year and no other; "
+        description="Predictions are finite and cover every stock-month of the test year and no other; "
         "a forecaster has no fitted return.",
         partitions_def=years.test,
         blocking=True,
         additional_ins={"panel": dg.AssetIn(["panel", "panel"], partition_mapping=years.same_year)},
     )
-    def complete(predictions: pl.DataFrame, panel: Panel) -> dg.AssetCheckResult:
-        months = set(predictions["month"].dt.strftime("%Y-%m").unique())
-        finite = predictions_are_finite(predictions)
-        return dg.AssetCheckResult(
-            passed=bool(months == set(map(str, panel.months)) and finite),
-            metadata={"months": len(months), "finite": finite},
-        )
+    def complete(
+        context: dg.AssetCheckExecutionContext, predictions: pl.DataFrame, panel: Panel
+    ) -> dg.AssetCheckResult:
+        problems = prediction_problems(predictions, panel)
+        return verdict(project, context, problems, months=predictions["month"].n_unique())
 
     return complete
+
+
+def prediction_problems(predictions: pl.DataFrame, panel: Panel) -> list[str]:
+    """Months or stock-months that are missing or too many, and numbers that are none."""
+    problems = []
+    months = set(predictions["month"].dt.strftime("%Y-%m").unique())
+    if other := months ^ set(map(str, panel.months)):
+        problems.append(f"months in only one of predictions and panel: {', '.join(sorted(other))}")
+    for (factors,), of_model in predictions.group_by("number_of_factors"):
+        if len(of_model) != len(panel):
+            problems.append(f"K = {factors}: {len(of_model)} rows for {len(panel)} stock-months")
+    if not predictions_are_finite(predictions):
+        problems.append("a return is not finite")
+    return problems
+
+
+def _forecasts_do_not_see_the_future(family: str, project: Project, years: Years) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=["predictions", family, f"{family}_predictions"],
+        name="forecasts_do_not_see_the_future",
+        description="With returns from the middle of the test year on made into others, forecasts up to "
+        "then stay what they are.",
+        partitions_def=years.test,
+        blocking=True,
+    )
+    def no_leak(context: dg.AssetCheckExecutionContext, predictions: pl.DataFrame) -> dg.AssetCheckResult:
+        year = int(context.partition_key)
+        fitted, test = window_of_predictions(project, family, year)
+        moves = moves_of_forecasts(fitted, test, predictions)
+        moved = months_that_saw_the_future(moves)
+        problems = [f"moved: {', '.join(moved)}"] if moved else []
+        return verdict(project, context, problems, largest_move=float(moves["move"].max()))  # type: ignore[arg-type]
+
+    return no_leak
+
+
+def window_of_predictions(project: Project, family: str, year: int) -> tuple[FittedFamily, Sample]:
+    """What the predictions of a year were made from.
+
+    Dagster 1.13 gives a check the same partition of every asset it reads, whatever mapping is asked for; the
+    look-back needs others.
+    """
+    study, files = project.study, io_managers(project.files.below("assets"))
+
+    def read(kind: Kind, *key: str, first: int = year) -> Any:
+        return files[kind].read(dg.AssetKey([*key]), [str(y) for y in range(first, year + 1)], refused=True)
+
+    fitted = read("fitted_family", "models", family, f"{family}_models")
+    managed = read("managed_portfolios", "panel", "managed_portfolios", first=year - study.lookback_years)
+    macro = None
+    if study.reads_macro(family):
+        macro = MacroSeries.from_table(read("table", "raw", "macro", first=fitted.window.estimation[0]))
+    return fitted, Sample(read("panel", "panel", "panel"), managed, macro)
 
 
 def predictions_are_finite(predictions: pl.DataFrame) -> bool:

@@ -17,7 +17,7 @@ from seqpricing_core.errors import InputError
 from seqpricing_core.models.family import TITLES
 from seqpricing_core.storage import frame_from_files
 from seqpricing_dagster.data_commands import data_app
-from seqpricing_dagster.project import REPOSITORY, Project, open_project
+from seqpricing_dagster.project import Project, open_project
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(data_app, name="data")
@@ -65,11 +65,12 @@ def ui(
 ) -> None:
     """Open the Dagster web UI over the study, with the daemon that runs backfills."""
     from seqpricing_dagster.run import prepare_home
+    from seqpricing_dagster.services import Services
 
-    prepare_home(study, outputs)
-    workspace = str(REPOSITORY / "workspace.yaml")
-    command = [sys.executable, "-m", "dagster", "dev", "-w", workspace, "-h", "127.0.0.1", "-p", str(port)]
-    os.execv(sys.executable, command)  # noqa: S606 - no shell wanted
+    console = Console(stderr=True)
+    project = prepare_home(study, outputs)
+    console.print(f"http://127.0.0.1:{port} shows {project.study.title}; Ctrl-C ends it", highlight=False)
+    Services(project, port, console).run()
 
 
 @app.command()

@@ -9,25 +9,24 @@ from typing import Any
 import yaml
 
 from seqpricing_core.errors import InputError
+from seqpricing_dagster.pools import processors
 from seqpricing_dagster.project import REPOSITORY
 
 INSTANCE_VARIABLE = "SEQPRICING_INSTANCE"
 
 
 def instance_settings() -> bytes:
-    """``dagster.yaml`` of the repository, under the files that the environment names.
+    """``dagster.yaml`` of the repository, with as many runs at once as there are processors.
 
-    ``SEQPRICING_INSTANCE`` holds paths, separated as in ``PATH``, such as
+    Over it lie the files that ``SEQPRICING_INSTANCE`` names: paths, separated as in ``PATH``, such as
     ``deploy/postgres/storage.yaml:deploy/ray/run_launcher.yaml``. The files name environment variables
     (``{env: NAME}``) where a secret belongs, so what is written holds none.
     """
-    own = (REPOSITORY / "dagster.yaml").read_bytes()
-    names = [name for name in os.environ.get(INSTANCE_VARIABLE, "").split(os.pathsep) if name]
-    if not names:
-        return own
-    settings = yaml.safe_load(own)
-    for name in names:
-        settings = _laid_over(settings, _sections(Path(name)))
+    settings = yaml.safe_load((REPOSITORY / "dagster.yaml").read_text(encoding="utf-8"))
+    settings["concurrency"]["runs"]["max_concurrent_runs"] = max(processors(), 2)
+    for name in os.environ.get(INSTANCE_VARIABLE, "").split(os.pathsep):
+        if name:
+            settings = _laid_over(settings, _sections(Path(name)))
     return yaml.safe_dump(settings, sort_keys=False).encode()
 
 

@@ -27,6 +27,7 @@ from seqpricing_core.storage import (
     write_atomically,
 )
 from seqpricing_dagster.object_store import SharedFolder
+from seqpricing_dagster.refusals import forget, require_accepted
 
 Kind = Literal["table", "table_scans", "panel", "managed_portfolios", "fitted_family", "report"]
 
@@ -70,6 +71,7 @@ class PartitionFiles(dg.ConfigurableIOManager):
         partition = context.asset_partition_key if context.has_asset_partitions else None
         path = self.path(context.asset_key, partition)
         write_atomically(path, obj.data)
+        forget(path)
         self._files.publish([path])
         context.add_output_metadata({"path": dg.MetadataValue.path(path)})
 
@@ -78,16 +80,28 @@ class PartitionFiles(dg.ConfigurableIOManager):
         keys = context.asset_partition_keys if context.has_asset_partitions else [None]
         if not keys:  # the first window: there is none before it to start from
             return None
-        paths = [self.path(context.asset_key, key) for key in keys]
+        return self.read(context.asset_key, keys, refused=_is_for_a_check(context))
+
+    def read(self, asset: dg.AssetKey, keys: Sequence[str | None], *, refused: bool = False) -> Any:
+        """These partitions, in order; ``refused`` ones too for a check, which judges them.
+
+        Raises
+        ------
+        InputError
+            A partition is not there, or failed a blocking check.
+        """
+        paths = [self.path(asset, key) for key in keys]
         there = self._files.fetch(paths)
         if missing := [path for path in paths if path not in there]:
-            name = context.asset_key.path[-1]
+            name = asset.path[-1]
             raise InputError(
                 f"{len(missing)} partition(s) of {name} are not there",
                 where=", ".join(map(str, missing[:5])),
                 expected="every partition that this asset reads to be materialized first",
                 remedy=f"materialize {name} for {', '.join(path.stem for path in missing[:30])}",
             )
+        if not refused:
+            require_accepted(paths)
         return READERS[self.kind][1](paths)
 
     def path(self, key: dg.AssetKey, partition: str | None) -> Path:
@@ -98,6 +112,12 @@ class PartitionFiles(dg.ConfigurableIOManager):
     @property
     def _files(self) -> SharedFolder:
         return SharedFolder(Path(self.folder), self.url)
+
+
+def _is_for_a_check(context: dg.InputContext) -> bool:
+    """Checks judge what later steps must not read."""
+    reader = context.step_context.assets_def
+    return reader is not None and not reader.keys
 
 
 def io_managers(files: SharedFolder) -> dict[str, PartitionFiles]:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from seqpricing_core.evaluation.r_squared import compute_r_squared
 from seqpricing_core.explain.importance import METHODS
+from seqpricing_core.fitted_store import StoredFit
 from seqpricing_core.models.family import TITLES, FittedFamily
 from seqpricing_core.panel.managed_portfolios import ManagedPortfolios
 from seqpricing_core.panel.panel import Panel
@@ -54,6 +55,24 @@ def managed_portfolios_metadata(managed: ManagedPortfolios) -> dict[str, Any]:
         "managed_portfolios": managed.x.shape[1],
         "largest_condition_number": float(managed.condition_number.max()),
         "fewest_stocks": int(managed.stocks.min()),
+    }
+
+
+def drift_metadata(drift: pl.DataFrame) -> dict[str, Any]:
+    """The largest index as a number for the plot over years, and the ten largest as a table."""
+    rows = [f"| {name} | {index:.3f} |" for name, index in drift.head(10).iter_rows()]
+    return {
+        "largest_population_stability_index": float(drift["population_stability_index"].max() or 0.0),  # type: ignore[arg-type]
+        "most_shifted": dg.MetadataValue.md("\n".join(["| characteristic | PSI |", "|---|---:|", *rows])),
+    }
+
+
+def fit_metadata(fit: StoredFit) -> dict[str, Any]:
+    """Whether the window was trained by this run or found in the store, and what training took."""
+    return {
+        "fit": "reused" if fit.reused else "trained",
+        "training_seconds": fit.seconds,
+        "store_key": fit.key,
     }
 
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel
-
-import seqpricing_core
+from seqpricing_core.code_version import code_version as code_version  # noqa: PLC0414 - others take it from here
+from seqpricing_core.fitted_store import FittedStore
 from seqpricing_core.study import Study, load_study
-from seqpricing_dagster.data_roots import check_data_roots
 from seqpricing_dagster.object_store import STORE_VARIABLE, SharedFolder, check_store_url
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -42,6 +38,11 @@ class Project:
     @property
     def shared_vendor_files(self) -> SharedFolder:
         return self.files.below(self.vendor_files.name)
+
+    @property
+    def fitted_store(self) -> FittedStore:
+        """Windows that were ever trained, by what they were trained from."""
+        return FittedStore(self.folder / "fitted")
 
     @property
     def assets(self) -> Path:
@@ -74,7 +75,6 @@ class Project:
 def open_project(study_file: Path, outputs: Path) -> Project:
     """Read the study file; nothing is written."""
     study = load_study(study_file)
-    check_data_roots(study, study_file)
     store = os.environ.get(STORE_VARIABLE)
     return Project(study, outputs.resolve() / study.name, check_store_url(store) if store else None)
 
@@ -83,26 +83,3 @@ def project_from_environment() -> Project:
     """The study named in the environment, else the demo."""
     study_file = Path(os.environ.get(STUDY_VARIABLE) or REPOSITORY / "studies" / "demo.yaml")
     return open_project(study_file, Path(os.environ.get(OUTPUTS_VARIABLE) or "outputs"))
-
-
-def code_version(*sources: str, settings: BaseModel | dict[str, object] | None = None) -> str:
-    """Fingerprint of the core's files that a step runs, and of the settings it runs with.
-
-    Parameters
-    ----------
-    sources
-        Files or folders of `seqpricing_core`, such as ``panel/build.py`` or ``nn``.
-    settings
-        The parts of the study that the step depends on.
-    """
-    root = Path(seqpricing_core.__file__).parent
-    digest = hashlib.sha256()
-    for source in sources:
-        path = root / source
-        files = (file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
-        for file in sorted(files) if path.is_dir() else [path]:
-            digest.update(file.read_bytes())
-    if settings is not None:
-        plain = settings.model_dump(mode="json") if isinstance(settings, BaseModel) else settings
-        digest.update(json.dumps(plain, sort_keys=True, default=str).encode())
-    return digest.hexdigest()[:12]

@@ -67,6 +67,8 @@ def recover(instance: dg.DagsterInstance) -> list[str]:
         else:
             instance.add_run_tags(run.run_id, {WILL_RETRY_TAG: "false"})
         done.append(f"run {run.run_id[:8]}: {stuck.why}")
+    for stuck in _waiting_in_vain(instance):  # among them those just reported, if no daemon can retry them
+        instance.add_run_tags(stuck.run_id, {WILL_RETRY_TAG: "false"})
     return done + _free_slots(instance)
 
 
@@ -103,7 +105,7 @@ def _process_of(instance: dg.DagsterInstance, run_id: str) -> tuple[int, float] 
 
 def _waiting_in_vain(instance: dg.DagsterInstance) -> Iterator[StuckRun]:
     """Failed runs that announce a retry, though the daemon has gone past their failure and started none."""
-    cursor = instance.daemon_cursor_storage.get_cursor_values({_key(_CONSUMED[0])}).get(_key(_CONSUMED[0]))
+    ahead = _failures_ahead_of_the_daemon(instance)
     failed = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], tags={WILL_RETRY_TAG: "true"})
     for run in instance.get_runs(failed):
         if AUTO_RETRY_RUN_ID_TAG in run.tags:
@@ -111,14 +113,20 @@ def _waiting_in_vain(instance: dg.DagsterInstance) -> Iterator[StuckRun]:
         _, group = instance.get_run_group(run.run_id) or ("", [])
         if any(other.parent_run_id == run.run_id for other in group):
             continue
-        seen = run.remote_job_origin is None or _is_before(instance, run.run_id, cursor)
-        if seen:
+        if run.remote_job_origin is None or (ahead is not None and run.run_id not in ahead):
             yield StuckRun(run.run_id, "it announces a retry that nobody will start", in_flight=False)
 
 
-def _is_before(instance: dg.DagsterInstance, run_id: str, cursor: str | None) -> bool:
-    events = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.RUN_FAILURE).records
-    return cursor is not None and bool(events) and events[-1].storage_id <= int(cursor)
+def _failures_ahead_of_the_daemon(instance: dg.DagsterInstance) -> set[str] | None:
+    """Runs whose failure the daemon will still come to; None if it never ran, and all lie ahead."""
+    key = _key(dg.DagsterEventType.RUN_FAILURE)
+    cursor = instance.daemon_cursor_storage.get_cursor_values({key}).get(key)
+    if cursor is None:
+        return None
+    events = instance.event_log_storage.get_logs_for_all_runs_by_log_id(
+        after_cursor=int(cursor), dagster_event_type={dg.DagsterEventType.RUN_FAILURE}
+    )
+    return {event.run_id for event in events.values()}
 
 
 def _let_the_daemon_see_failures(instance: dg.DagsterInstance) -> None:

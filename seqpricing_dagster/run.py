@@ -22,6 +22,7 @@ from seqpricing_dagster.assets.models import predicting_families
 from seqpricing_dagster.assets.raw import day_tables
 from seqpricing_dagster.definitions import build_definitions
 from seqpricing_dagster.instance import instance_settings
+from seqpricing_dagster.pools import set_pool_limits
 from seqpricing_dagster.project import (
     OUTPUTS_VARIABLE,
     STUDY_VARIABLE,
@@ -50,7 +51,12 @@ def stages_of(project: Project) -> list[Stage]:
     first, stop = study.sample.first_year, study.sample.last_year + 1
     predictions = [f"predictions/{family}/{family}_predictions" for family in predicting_families(project)]
     explanations = [f"explain/{family}/{family}_importance" for family in study.families]
-    windows = (*predictions, "predictions/managed_portfolio_predictions", *explanations)
+    windows = (
+        "panel/characteristic_drift",
+        *predictions,
+        "predictions/managed_portfolio_predictions",
+        *explanations,
+    )
     scores = (
         "evaluation/portfolio_returns", "evaluation/performance", "evaluation/report",
         "explain/characteristic_importance",
@@ -133,6 +139,7 @@ def materialize_study(study_file: Path, outputs: Path, workers: int, console: Co
     """
     project = prepare_home(study_file, outputs)
     with dg.DagsterInstance.get() as instance:  # makes its tables before several processes ask for them
+        set_pool_limits(instance, project.study.training)
         for done in recover(instance):
             console.print(f"recovered: {done}", highlight=False)
     context = multiprocessing.get_context("spawn")

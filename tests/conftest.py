@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import datetime as dt
 import importlib.util
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,6 +29,8 @@ from seqpricing_core.sources.canonical_files import CanonicalFiles
 from seqpricing_core.sources.public_files import PublicFiles
 from seqpricing_core.study import PublicFilesSource, Study
 from seqpricing_core.windows import Window, WindowSamples, split_estimation, window_for
+
+os.environ.setdefault("SEQPRICING_DATA_ROOTS", os.sep)  # studies of tests name files wherever tests put them
 
 TABLES = ("stock_months", "statements", "factors")
 

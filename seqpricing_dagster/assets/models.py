@@ -6,8 +6,9 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from seqpricing_core.fitted_store import fit_code_version
 from seqpricing_core.models.configs import ModelConfig
-from seqpricing_core.models.family import FAMILIES, TITLES, FittedFamily, fit_family, starts_warm
+from seqpricing_core.models.family import FAMILIES, TITLES, FittedFamily, starts_warm
 from seqpricing_core.panel.macro import MacroSeries
 from seqpricing_core.panel.managed_portfolios import ManagedPortfolios
 from seqpricing_core.panel.panel import Panel, Sample
@@ -16,8 +17,10 @@ from seqpricing_core.sources import truth_file
 from seqpricing_core.study import Study
 from seqpricing_core.windows import split_estimation, window_for
 from seqpricing_dagster.io import Encoded, stored
-from seqpricing_dagster.metadata import fitted_family_metadata, predictions_metadata
+from seqpricing_dagster.metadata import fit_metadata, fitted_family_metadata, predictions_metadata
 from seqpricing_dagster.partitions import Years
+from seqpricing_dagster.pools import pool_of
+from seqpricing_dagster.presentation import prediction_lineage
 from seqpricing_dagster.project import Project, code_version
 
 ENGINE = ("models", "nn", "training", "windows.py")
@@ -59,10 +62,12 @@ def _family(config: ModelConfig, project: Project, years: Years) -> list[dg.Asse
             **_previous_in(years, study, family),
         },
         io_manager_key="fitted_family",
+        pool=pool_of(family, study.training),
         code_version=code_version(
-            *ENGINE,
+            "windows.py",
             settings={
-                "config": config, "training": study.training, "windows": study.windows,
+                "code": fit_code_version(family), "config": config,
+                "training": study.training, "windows": study.windows,
                 "number_of_factors": study.number_of_factors,
             },
         ),
@@ -73,8 +78,9 @@ def _family(config: ModelConfig, project: Project, years: Years) -> list[dg.Asse
         window = window_for(study, int(context.partition_key))
         previous: FittedFamily | None = others.pop("previous", None)
         samples = split_estimation(window, panel, managed, macro_series(others))
-        fitted = fit_family(config, study.number_of_factors, samples, study.training, previous)
-        return stored(fitted, **fitted_family_metadata(fitted))
+        store = project.fitted_store
+        fit = store.fit(config, study.number_of_factors, samples, study.training, previous)
+        return stored(fit.fitted, **fit_metadata(fit), **fitted_family_metadata(fit.fitted))
 
     @dg.asset(
         key=["predictions", family, f"{family}_predictions"],
@@ -95,7 +101,7 @@ def _family(config: ModelConfig, project: Project, years: Years) -> list[dg.Asse
         fitted: FittedFamily, panel: Panel, managed: ManagedPortfolios, **macro: pl.DataFrame
     ) -> dg.MaterializeResult[Encoded]:
         table = predict_test_year(fitted, Sample(panel, managed, macro_series(macro)))
-        return stored(table, **predictions_metadata(table))
+        return stored(table, **predictions_metadata(table), **prediction_lineage(study.acronyms))
 
     return [models, predictions]
 

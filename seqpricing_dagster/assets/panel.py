@@ -6,14 +6,22 @@ import polars as pl
 from seqpricing_core.characteristics.compute import compute_characteristics
 from seqpricing_core.characteristics.day_statistics import day_statistics, market_days
 from seqpricing_core.panel.build import build_panel
+from seqpricing_core.panel.drift import characteristic_drift as characteristic_drift_of
 from seqpricing_core.panel.managed_portfolios import compute_managed_portfolios
 from seqpricing_core.panel.panel import Panel
 from seqpricing_core.study import Study
+from seqpricing_core.windows import window_for
 from seqpricing_dagster.assets.raw import day_tables
 from seqpricing_dagster.assets.ready import ready_characteristics
 from seqpricing_dagster.io import Encoded, stored
-from seqpricing_dagster.metadata import managed_portfolios_metadata, panel_metadata, table_metadata
+from seqpricing_dagster.metadata import (
+    drift_metadata,
+    managed_portfolios_metadata,
+    panel_metadata,
+    table_metadata,
+)
 from seqpricing_dagster.partitions import Years
+from seqpricing_dagster.presentation import panel_columns
 from seqpricing_dagster.project import Project, code_version
 
 
@@ -81,7 +89,7 @@ def panel_assets(project: Project, years: Years) -> list[dg.AssetsDefinition]:
         factors: pl.DataFrame,
     ) -> dg.MaterializeResult[Encoded]:
         built = build_panel(known, stock_months, factors, int(context.partition_key), study)
-        return stored(built, **panel_metadata(built))
+        return stored(built, **panel_metadata(built), **panel_columns(study.acronyms))
 
     @dg.asset(
         key=["panel", "managed_portfolios"],
@@ -97,9 +105,30 @@ def panel_assets(project: Project, years: Years) -> list[dg.AssetsDefinition]:
         managed = compute_managed_portfolios(panel, constant=study.panel.managed_portfolio_constant)
         return stored(managed, **managed_portfolios_metadata(managed))
 
+    @dg.asset(
+        key=["panel", "characteristic_drift"],
+        group_name="panel",
+        kinds={"arrow"},
+        description="How far the characteristics of the test year are from those of its window: population "
+        "stability index.",
+        partitions_def=years.test,
+        ins={
+            "panel": dg.AssetIn(["panel", "panel"], partition_mapping=years.window_and_test),
+        },
+        io_manager_key="table",
+        code_version=code_version("panel/drift.py", settings=study.windows),
+    )
+    def characteristic_drift(
+        context: dg.AssetExecutionContext, panel: Panel
+    ) -> dg.MaterializeResult[Encoded]:
+        window = window_for(study, int(context.partition_key))
+        training = panel.between(*window.estimation)
+        table = characteristic_drift_of(training, panel.between(window.test_year, window.test_year))
+        return stored(table, **table_metadata(table), **drift_metadata(table))
+
     if study.ready_characteristics is not None:
-        return [*ready_characteristics(project, years), panel, managed_portfolios]
-    return [*_day_assets(study, years), characteristics, panel, managed_portfolios]
+        return [*ready_characteristics(project, years), panel, managed_portfolios, characteristic_drift]
+    return [*_day_assets(study, years), characteristics, panel, managed_portfolios, characteristic_drift]
 
 
 def _day_assets(study: Study, years: Years) -> list[dg.AssetsDefinition]:

@@ -11,6 +11,7 @@ from seqpricing_dagster.assets.models import ENGINE, PREDICTION, macro_in, macro
 from seqpricing_dagster.io import Encoded, stored
 from seqpricing_dagster.metadata import odd_even_scores, table_metadata
 from seqpricing_dagster.partitions import Years
+from seqpricing_dagster.pools import pool_of
 from seqpricing_dagster.project import Project, code_version
 
 
@@ -36,6 +37,7 @@ def _odd_even(config: ModelConfig, project: Project, years: Years) -> dg.AssetsD
             **macro_in(years.window_and_test, study, family),
         },
         io_manager_key="table",
+        pool=pool_of(family, study.training),
         code_version=code_version(
             *ENGINE, *PREDICTION, "robustness.py", "portfolios", "panel/managed_portfolios.py",
             settings={

@@ -74,6 +74,7 @@ def test_assets_of_a_study(graph: Any) -> None:
         "models/ca2/ca2_models",
         "models/ipca/ipca_models",
         "models/seqlat/seqlat_models",
+        "panel/characteristic_drift",
         "panel/characteristics",
         "panel/managed_portfolios",
         "panel/panel",
@@ -93,6 +94,15 @@ def test_assets_of_a_study(graph: Any) -> None:
     ]
 
 
+def test_every_asset_says_what_it_is_and_whose(graph: Any) -> None:
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        assert node.owners, key
+        assert len(node.description) > 20, key
+        assert node.kinds, key
+        assert node.group_name != "default", key
+
+
 @pytest.mark.parametrize("family", ["ipca", "ca2", "seqlat"])
 def test_models_depend_on_exactly_the_years_of_their_window(
     project: Project, graph: Any, family: str
@@ -110,6 +120,25 @@ def test_predictions_read_the_test_year_and_the_lookback_of_x(project: Project, 
     assert parents_of(graph, asset, "models/seqlat/seqlat_models", 2005) == ["2005"]
     assert parents_of(graph, asset, "panel/managed_portfolios", 2005) == ["2004", "2005"]
     assert project.study.lookback_years == 1
+
+
+@pytest.mark.parametrize(("train", "validation", "first"), [(20, 4, None), (9, 3, 1995), (1, 1, None)])
+def test_the_window_of_every_test_year(
+    make_study: Callable[..., Study], tmp_path: Path, train: int, validation: int, first: int | None
+) -> None:
+    """Long and short windows: each test year reads exactly the years right before it, and never one less."""
+    windows = {"train_years": train, "validation_years": validation, "first_test_year": first}
+    sample = {"first_month": "1980-01", "last_month": "2012-12"}
+    study = make_study(windows=windows, sample=sample, robustness={"odd_even": True})
+    graph = build_definitions(Project(study, tmp_path)).resolve_asset_graph()
+    assert study.test_years == range(first or 1980 + train + validation, 2013)
+    for test_year in (*study.test_years, 2013):  # the signal's window, too
+        before = [str(year) for year in range(test_year - train - validation, test_year)]
+        assert parents_of(graph, "models/ca2/ca2_models", "panel/panel", test_year) == before
+        assert parents_of(graph, "models/ca2/ca2_models", "panel/managed_portfolios", test_year) == before
+        if test_year in study.test_years:
+            asset = "robustness/ca2/ca2_odd_even"
+            assert parents_of(graph, asset, "panel/panel", test_year) == [*before, str(test_year)]
 
 
 def test_characteristics_read_their_history(project: Project, graph: Any) -> None:

@@ -516,7 +516,7 @@ def test_through_dagster(gkx: Callable[..., Study], tmp_path: Path) -> None:
                     selection=dg.AssetSelection.assets(dg.AssetKey(key.split("/"))),
                     instance=instance,
                     partition_key=None if year is None else str(year),
-                    resources=io_managers(project.assets),
+                    resources=io_managers(project.files.below("assets")),
                 )
                 assert done.success
     [file] = (project.assets / "panel" / "panel").glob("*2001*")
