@@ -66,10 +66,12 @@ def run_study(study: Study, folder: Path) -> StudyResults:
     truth = truth_file(study, folder)
     for test_year in study.test_years:
         samples = estimation_samples(study, data, test_year)
+        years = test_year - study.lookback_years, test_year
         test = Sample(
             data.panels[test_year],
-            data.managed_portfolios(test_year - study.lookback_years, test_year),
+            data.managed_portfolios(*years),
             data.macro and data.macro.between(samples.window.estimation[0], test_year),
+            data.panel(*years) if study.reads_sequences else None,
         )
         fitted = fit_window(study, samples, study.families, fitted)
         predictions.extend(predict_test_year(family, test) for family in fitted.values())
@@ -88,14 +90,19 @@ def run_signal(study: Study, folder: Path) -> pl.DataFrame:
     """Train on the newest window, and forecast the month after the data: see `next_month_signal`."""
     data = prepare_data(study, folder)
     fitted: dict[str, FittedFamily] = {}
-    for test_year in study.model_years if study.training.warm_start else [study.signal_year]:
-        samples = estimation_samples(study, data, test_year)
-        fitted = fit_window(study, samples, study.signal_families, fitted)
+    chained = [config.family for config in study.models if starts_warm(config, study.training)]
+    for test_year in study.model_years:
+        newest_window = test_year == study.signal_year
+        families = [f for f in study.signal_families if newest_window or f in chained]
+        if families:
+            samples = estimation_samples(study, data, test_year)
+            fitted = fit_window(study, samples, families, fitted)
     newest, lookback = study.sample.last_year, study.signal_year - study.lookback_years
-    managed = data.managed_portfolios(min(lookback, newest), newest)
+    years = min(lookback, newest), newest
     return next_month_signal(
-        study, [*fitted.values()], data.panels[newest], managed, data.characteristics[newest]
-    )
+        study, [fitted[family] for family in study.signal_families], data.panel(*years),
+        data.managed_portfolios(*years), data.characteristics[newest],
+    )  # fmt: skip
 
 
 def fit_window(
@@ -105,7 +112,7 @@ def fit_window(
     return {
         config.family: fit_family(
             config, study.number_of_factors, samples, study.training,
-            before.get(config.family) if starts_warm(config.family, study.training) else None,
+            before.get(config.family) if starts_warm(config, study.training) else None,
         )
         for config in study.models
         if config.family in families

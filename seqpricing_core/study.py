@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from seqpricing_core.errors import InputError
-from seqpricing_core.models.configs import GAN, Config, ModelConfig, PositiveInt
+from seqpricing_core.models.configs import GAN, Config, ModelConfig, PositiveInt, SequencePredictor
 from seqpricing_core.months import Month, year_of
 
 Year = Annotated[int, Field(ge=1900, le=2200)]
@@ -309,6 +309,16 @@ class Study(Config):
         return self
 
     @model_validator(mode="after")
+    def _lookback_within_training(self) -> Self:
+        months = 12 * self.windows.train_years
+        for model in self.models:
+            if isinstance(model, get_args(SequencePredictor)) and model.lookback > months:
+                raise ValueError(
+                    f"a lookback of {model.family} up to the {months} months of training, not {model.lookback}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _room_for_a_window(self) -> Self:
         if not self.test_years:
             raise ValueError(
@@ -379,6 +389,11 @@ class Study(Config):
     def reads_macro(self, family: str) -> bool:
         """Whether a family reads the macro series of this study, if it has any."""
         return self.macro is not None and family == GAN.model_fields["family"].default
+
+    @property
+    def reads_sequences(self) -> bool:
+        """Whether a model reads past months of the characteristics themselves."""
+        return any(isinstance(model, get_args(SequencePredictor)) for model in self.models)
 
     @property
     def families(self) -> tuple[str, ...]:

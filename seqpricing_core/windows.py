@@ -35,7 +35,8 @@ class WindowSamples:
     train: Sample
     """Its look-back stops at the first training month."""
     validation: Sample
-    """Looks back into training: its managed portfolios and macro series are of all estimation months."""
+    """Looks back into training: its managed portfolios, macro series and history are of all estimation
+    months."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -93,5 +94,5 @@ def split_estimation(
         managed.between(*window.train),
         macro and macro.between(*window.train),
     )
-    validation = Sample(panel.between(*window.validation), managed, macro)
+    validation = Sample(panel.between(*window.validation), managed, macro, history=panel)
     return WindowSamples(window, train, validation)

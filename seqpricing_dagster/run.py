@@ -12,7 +12,14 @@ from pathlib import Path
 
 import dagster as dg
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from seqpricing_core.characteristics.compute import HISTORY_YEARS
 from seqpricing_core.models.family import starts_warm
@@ -69,7 +76,7 @@ def stages_of(project: Project) -> list[Stage]:
 
 def _training_stages(study: Study) -> list[Stage]:
     """All windows side by side; but window after window for families that start warm."""
-    warm = [family for family in study.families if starts_warm(family, study.training)]
+    warm = [config.family for config in study.models if starts_warm(config, study.training)]
     cold = [family for family in study.families if family not in warm]
     windows = [Stage("windows: train", _models(cold), _keys(study.model_years))] if cold else []
     if warm:
@@ -159,5 +166,6 @@ def _progress(console: Console) -> Progress:
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        TimeRemainingColumn(),
         console=console,
     )

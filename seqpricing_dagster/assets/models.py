@@ -1,12 +1,12 @@
 """Per family: one trained model per window, and its predictions of the test year."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import dagster as dg
 import polars as pl
 
-from seqpricing_core.models.configs import ModelConfig
+from seqpricing_core.models.configs import ModelConfig, SequencePredictor
 from seqpricing_core.models.family import FAMILIES, TITLES, FittedFamily, fit_family, starts_warm
 from seqpricing_core.panel.macro import MacroSeries
 from seqpricing_core.panel.managed_portfolios import ManagedPortfolios
@@ -20,7 +20,7 @@ from seqpricing_dagster.metadata import fitted_family_metadata, predictions_meta
 from seqpricing_dagster.partitions import Years
 from seqpricing_dagster.project import Project, code_version
 
-ENGINE = ("models", "nn", "training", "windows.py")
+ENGINE = ("models", "models/sequence", "nn", "training", "panel/sequences.py", "windows.py")
 PREDICTION = ("predictions.py", "models/factor_model.py")
 
 
@@ -56,7 +56,7 @@ def _family(config: ModelConfig, project: Project, years: Years) -> list[dg.Asse
             "panel": dg.AssetIn(["panel", "panel"], partition_mapping=years.estimation),
             "managed": dg.AssetIn(["panel", "managed_portfolios"], partition_mapping=years.estimation),
             **macro_in(years.estimation, study, family),
-            **_previous_in(years, study, family),
+            **_previous_in(years, study, config),
         },
         io_manager_key="fitted_family",
         code_version=code_version(
@@ -86,15 +86,17 @@ def _family(config: ModelConfig, project: Project, years: Years) -> list[dg.Asse
             "fitted": dg.AssetIn(["models", family, f"{family}_models"], partition_mapping=years.same_year),
             "panel": dg.AssetIn(["panel", "panel"], partition_mapping=years.same_year),
             "managed": dg.AssetIn(["panel", "managed_portfolios"], partition_mapping=years.lookback),
+            **history_in(years, config),
             **macro_in(years.window_and_test, study, family),
         },
         io_manager_key="table",
         code_version=code_version(*PREDICTION),
     )
     def predictions(
-        fitted: FittedFamily, panel: Panel, managed: ManagedPortfolios, **macro: pl.DataFrame
+        fitted: FittedFamily, panel: Panel, managed: ManagedPortfolios, **others: Any
     ) -> dg.MaterializeResult[Encoded]:
-        table = predict_test_year(fitted, Sample(panel, managed, macro_series(macro)))
+        history: Panel | None = others.pop("history", None)
+        table = predict_test_year(fitted, Sample(panel, managed, macro_series(others), history))
         return stored(table, **predictions_metadata(table))
 
     return [models, predictions]
@@ -109,11 +111,22 @@ def macro_in(mapping: dg.TimeWindowPartitionMapping, study: Study, family: str) 
     )
 
 
-def _previous_in(years: Years, study: Study, family: str) -> dict[str, dg.AssetIn]:
-    """The fit of the window before as an input of families that start warm, in studies that ask for it."""
-    if not starts_warm(family, study.training):
+def history_in(years: Years, config: ModelConfig) -> dict[str, dg.AssetIn]:
+    """The panel of the look-back and the test year, as an input of models that read sequences of it."""
+    if not isinstance(config, get_args(SequencePredictor)):
         return {}
-    key = ["models", family, f"{family}_models"]
+    return {"history": dg.AssetIn(["panel", "panel"], partition_mapping=years.lookback)}
+
+
+def _previous_in(years: Years, study: Study, config: ModelConfig) -> dict[str, dg.AssetIn]:
+    """The fit of the window before as an input of models that go on from it.
+
+    This edge of the models asset to itself is the chain: a backfill runs its years in order, and what an
+    early year becomes anew makes the later ones stale.
+    """
+    if not starts_warm(config, study.training):
+        return {}
+    key = ["models", config.family, f"{config.family}_models"]
     return {"previous": dg.AssetIn(key, partition_mapping=years.window_before)}
 
 
