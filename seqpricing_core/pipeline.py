@@ -17,7 +17,7 @@ from seqpricing_core.models.family import FittedFamily, fit_family, starts_warm
 from seqpricing_core.panel.build import build_panel
 from seqpricing_core.panel.macro import MacroSeries
 from seqpricing_core.panel.managed_portfolios import ManagedPortfolios, compute_managed_portfolios
-from seqpricing_core.panel.panel import Panel, Sample
+from seqpricing_core.panel.panel import Panel
 from seqpricing_core.portfolios import compute_portfolio_returns
 from seqpricing_core.predictions import (
     oracle_predictions,
@@ -28,7 +28,7 @@ from seqpricing_core.signal import next_month_signal
 from seqpricing_core.sources import prepare_source, truth_file
 from seqpricing_core.sources.macro import read_macro
 from seqpricing_core.study import Study
-from seqpricing_core.windows import WindowSamples, split_estimation, window_for
+from seqpricing_core.windows import WindowSamples, sample_of_test_year, split_estimation, window_for
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,11 @@ def run_study(study: Study, folder: Path) -> StudyResults:
     for test_year in study.test_years:
         samples = estimation_samples(study, data, test_year)
         years = test_year - study.lookback_years, test_year
-        test = Sample(
-            data.panels[test_year],
+        test = sample_of_test_year(
+            samples.window,
+            data.panel(*years) if study.reads_sequences else data.panels[test_year],
             data.managed_portfolios(*years),
             data.macro and data.macro.between(samples.window.estimation[0], test_year),
-            data.panel(*years) if study.reads_sequences else None,
         )
         fitted = fit_window(study, samples, study.families, fitted)
         predictions.extend(predict_test_year(family, test) for family in fitted.values())

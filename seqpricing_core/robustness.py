@@ -135,7 +135,9 @@ def _predict_across(
     return predict_test_year(
         fitted,
         Sample(
-            stocks[tested.parity], managed, macro,
+            stocks[tested.parity],
+            managed,
+            macro,
             history=tested.panel.between(year - study.lookback_years, year),
         ),
         factors_from=Sample(stocks[trained.parity], managed, macro),

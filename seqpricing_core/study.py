@@ -314,7 +314,8 @@ class Study(Config):
         for model in self.models:
             if isinstance(model, get_args(SequencePredictor)) and model.lookback > months:
                 raise ValueError(
-                    f"a lookback of {model.family} up to the {months} months of training, not {model.lookback}"
+                    f"a lookback of {model.family} up to the {months} months of training, "
+                    f"not {model.lookback}"
                 )
         return self
 

@@ -67,6 +67,14 @@ def window_for(study: Study, test_year: int) -> Window:
     )
 
 
+def sample_of_test_year(
+    window: Window, panel: Panel, managed: ManagedPortfolios, macro: MacroSeries | None = None
+) -> Sample:
+    """The stocks to be forecast in the test year; all three may reach back, as far as models look."""
+    of_year = panel.between(window.test_year, window.test_year)
+    return Sample(of_year, managed, macro, history=panel)
+
+
 def split_estimation(
     window: Window, panel: Panel, managed: ManagedPortfolios, macro: MacroSeries | None = None
 ) -> WindowSamples:

@@ -69,8 +69,13 @@ FAMILIES = {
     **{
         name: Family(title, "sequence.predictor", "pytorch", has_factors=False, warm=True)
         for name, title in (
-            ("dnn", "DNN"), ("rnn", "RNN"), ("lstm", "LSTM"), ("gru", "GRU"), ("bi_lstm", "Bi-LSTM"),
-            ("lstm_att", "LSTM-ATT"), ("transformer", "Transformer"),
+            ("dnn", "DNN"),
+            ("rnn", "RNN"),
+            ("lstm", "LSTM"),
+            ("gru", "GRU"),
+            ("bi_lstm", "Bi-LSTM"),
+            ("lstm_att", "LSTM-ATT"),
+            ("transformer", "Transformer"),
         )
     },
 }
@@ -140,8 +145,7 @@ class FittedFamily:
 
 
 def starts_warm(config: ModelConfig, training: Training) -> bool:
-    """Whether a model begins with the weights of the window before: its config or the study asks for it,
-    and its family can."""
+    """Whether a model begins with the weights of the window before: it is asked to, and its family can."""
     fine_tuned = getattr(config, "refit", None) == "fine_tune"
     return FAMILIES[config.family].warm and (fine_tuned or training.warm_start)
 

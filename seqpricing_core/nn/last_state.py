@@ -32,4 +32,5 @@ class LastStateNetwork(SequenceNetwork):
     def represent(self, projected: Tensor, batch: SequenceBatch) -> Tensor:
         if not torch.is_grad_enabled():
             return self.stack.last_state(projected, batch.packed, batch.index, self.precision)
-        return self.stack(projected, batch.packed, batch.index, self.precision)[batch.packed.last]
+        states: Tensor = self.stack(projected, batch.packed, batch.index, self.precision)
+        return states[batch.packed.last]

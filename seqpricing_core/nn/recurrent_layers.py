@@ -3,12 +3,12 @@
 The cells are those of `cells`; here the batch is the first axis, and three things make a layer fast:
 
 - W x + b of a stock-month is computed once and *gathered* by all windows that hold it (`project`);
-- tanh(u) = 2 sigma(2u) - 1, the 2 inside folded into the weights, so that all gates of a step are one sigmoid;
+- tanh(u) = 2 sigma(2u) - 1, the inner 2 folded into the weights: all gates of a step are one sigmoid;
 - the backward pass keeps gates, not a graph of small operations, and writes their gradients over them.
 
-Sequences are *packed*: sorted by their number of months, longest first, and aligned at their last month. Step k
-then concerns the first n_k sequences, n_0 <= n_1 <= ...; a month without data costs nothing and cannot
-matter, since no number stands for it.
+Sequences are *packed*: sorted by their number of months, longest first, and aligned at their last month.
+Step k then concerns the first n_k sequences, n_0 <= n_1 <= ...; a month without data costs nothing and
+cannot matter, since no number stands for it.
 
 A: rows of all steps together; B: sequences; H: units; G: gates; S: stock-months.
 """
@@ -60,7 +60,9 @@ class Packed:
             other = order[place - 1]
             going = min(sizes[k], sizes[other]) if place else 0
             steps.append(
-                Step(slice(starts[k], starts[k] + sizes[k]), going, slice(starts[other], starts[other] + going))
+                Step(
+                    slice(starts[k], starts[k] + sizes[k]), going, slice(starts[other], starts[other] + going)
+                )
             )
         return steps
 
@@ -113,7 +115,7 @@ class Kernel:
         return self.gates[step.rows][: step.going]
 
     def _add_recurrent(self, out: Tensor, h: Tensor, weight: Tensor) -> None:
-        """out += h U"""
+        """Add h U to ``out``."""
         if self.precision is None:
             out.addmm_(h, weight)
         else:
@@ -124,7 +126,7 @@ class Kernel:
 
 
 def _undo_sigmoid(gradient: Tensor, value: Tensor) -> None:
-    """value <- gradient * value (1 - value)"""
+    """Replace ``value`` by gradient * value (1 - value)."""
     torch.ops.aten.sigmoid_backward.grad_input(gradient, value, grad_input=value)
 
 
@@ -274,7 +276,7 @@ class _Recurrence(torch.autograd.Function):
     """(A, H) states from W x + b (S, G H), rows gathered from it (A,) or None, and U (H, G H)."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         projected: Tensor,
         index: Tensor | None,
@@ -292,7 +294,7 @@ class _Recurrence(torch.autograd.Function):
         return kernel.states.detach()  # the tensor itself would hold its own graph, and that graph it
 
     @staticmethod
-    def backward(ctx: Any, d_states: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, d_states: Tensor) -> tuple[Tensor | None, ...]:
         kernel: Kernel = ctx.kernel
         d_before: Tensor | None = None
         for step in reversed(ctx.steps):
@@ -410,10 +412,8 @@ class RecurrentStack(nn.Module):
         return states[-1][0]
 
 
-def product(
-    a: Tensor, b: Tensor, precision: torch.dtype | None, out: Tensor | None = None
-) -> Tensor:
-    """a b, factors rounded to ``precision`` first if there is one."""
+def product(a: Tensor, b: Tensor, precision: torch.dtype | None, out: Tensor | None = None) -> Tensor:
+    """The product, its factors rounded to ``precision`` first if there is one."""
     if precision is None:
         return torch.mm(a, b) if out is None else torch.mm(a, b, out=out)
     rounded = torch.mm(a.to(precision), b.to(precision))

@@ -1,4 +1,4 @@
-"""Windows of characteristics as networks take them: stock-months once, and where each window has its months."""
+"""Windows as networks take them: stock-months once, and where each window has its months."""
 
 from __future__ import annotations
 

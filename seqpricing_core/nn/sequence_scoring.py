@@ -79,14 +79,14 @@ class MonthlyScorer:
             stops = dict(zip(past.months.tolist(), range(len(past.months)), strict=True))
             for month in wanted[:-1]:
                 if (s := stops.get(month.item())) is not None:
-                    rows = slice(int(past.offsets[s]), int(past.offsets[s + 1]))
-                    self._seat(month, past.asset_id[rows], past.characteristics[rows])
+                    there = slice(int(past.offsets[s]), int(past.offsets[s + 1]))
+                    self._seat(month, past.asset_id[there], past.characteristics[there])
         self._seat(known.month, known.asset_id, known.characteristics, again=True)
         rows = np.full((len(known.asset_id), self._lookback), ABSENT, dtype=np.int32)
         seats = {held[0].item(): (seat, held[1]) for seat, held in enumerate(self._seats) if held}
         for place, month in enumerate(wanted[:-1]):
-            if (there := seats.get(month.item())) is not None and len(there[1]):
-                seat, ids = there
+            seat, ids = seats.get(month.item(), (0, known.asset_id[:0]))
+            if len(ids):
                 found = np.searchsorted(ids, known.asset_id)
                 found[found == len(ids)] = 0
                 same = ids[found] == known.asset_id

@@ -35,7 +35,8 @@ class Windows:
     @cached_property
     def lengths(self) -> Int64:
         """(B,) number of months with data."""
-        return np.count_nonzero(self.rows != ABSENT, axis=1)
+        lengths: Int64 = np.count_nonzero(self.rows != ABSENT, axis=1).astype(np.int64)
+        return lengths
 
     def aligned(self) -> Int32:
         """(B, L) the same, months with data moved to the end in their order: gaps are closed."""

@@ -68,7 +68,8 @@ class TrainingWindows:
                 for part in np.array_split(rows, max(1, len(rows) // 100_000))
             ]
             rows = rows[np.concatenate(enough)]
-        return rows[np.lexsort((index.month[rows], index.asset[rows]))]
+        ordered: Int64 = rows[np.lexsort((index.month[rows], index.asset[rows]))]
+        return ordered
 
     def order(self, run_months: int, random: np.random.Generator) -> Int64:
         """`rows` in random order, runs of consecutive months of a stock together.
@@ -87,7 +88,8 @@ class TrainingWindows:
         lengths = lengths[drawn]
         ends = np.cumsum(lengths)
         places = np.arange(len(rows)) + np.repeat(starts[drawn] - (ends - lengths), lengths)
-        return rows[places]
+        ordered: Int64 = rows[places]
+        return ordered
 
     def batches(
         self, size: int, run_months: int, random: np.random.Generator, device: torch.device
@@ -165,9 +167,7 @@ def train_predictor(
     _require_windows(train, samples)
     device = network.bias.device
     decay = config.l2 * PERCENT**2 / config.batch
-    optimiser = torch.optim.Adam(
-        network.parameters(), config.learning_rate, weight_decay=decay, fused=True
-    )
+    optimiser = torch.optim.Adam(network.parameters(), config.learning_rate, weight_decay=decay, fused=True)
     random = np.random.default_rng([samples.window.test_year, seed])
     drop = torch.Generator(device).manual_seed(int(random.integers(2**31)))
     start = validation_loss(network, config, samples.validation) if warm else None
@@ -217,7 +217,7 @@ def _step(
     low = network.precision is not None
     with torch.autocast(batch.x.device.type, network.precision or torch.bfloat16, enabled=low):
         forecasts = network(network.project(batch.x), batch.windows, drop)
-    squares = (batch.returns - forecasts.float()).square().sum()
+    squares: Tensor = (batch.returns - forecasts.float()).square().sum()
     optimiser.zero_grad()
     torch.autograd.backward(squares / size)
     optimiser.step()

@@ -10,11 +10,11 @@ from seqpricing_core.models.configs import ModelConfig, SequencePredictor
 from seqpricing_core.models.family import FAMILIES, TITLES, FittedFamily, fit_family, starts_warm
 from seqpricing_core.panel.macro import MacroSeries
 from seqpricing_core.panel.managed_portfolios import ManagedPortfolios
-from seqpricing_core.panel.panel import Panel, Sample
+from seqpricing_core.panel.panel import Panel
 from seqpricing_core.predictions import oracle_predictions, predict_test_year
 from seqpricing_core.sources import truth_file
 from seqpricing_core.study import Study
-from seqpricing_core.windows import split_estimation, window_for
+from seqpricing_core.windows import sample_of_test_year, split_estimation, window_for
 from seqpricing_dagster.io import Encoded, stored
 from seqpricing_dagster.metadata import fitted_family_metadata, predictions_metadata
 from seqpricing_dagster.partitions import Years
@@ -84,19 +84,18 @@ def _family(config: ModelConfig, project: Project, years: Years) -> list[dg.Asse
         partitions_def=years.test,
         ins={
             "fitted": dg.AssetIn(["models", family, f"{family}_models"], partition_mapping=years.same_year),
-            "panel": dg.AssetIn(["panel", "panel"], partition_mapping=years.same_year),
+            "panel": tested_panel_in(years, config),
             "managed": dg.AssetIn(["panel", "managed_portfolios"], partition_mapping=years.lookback),
-            **history_in(years, config),
             **macro_in(years.window_and_test, study, family),
         },
         io_manager_key="table",
         code_version=code_version(*PREDICTION),
     )
     def predictions(
-        fitted: FittedFamily, panel: Panel, managed: ManagedPortfolios, **others: Any
+        fitted: FittedFamily, panel: Panel, managed: ManagedPortfolios, **macro: pl.DataFrame
     ) -> dg.MaterializeResult[Encoded]:
-        history: Panel | None = others.pop("history", None)
-        table = predict_test_year(fitted, Sample(panel, managed, macro_series(others), history))
+        test = sample_of_test_year(fitted.window, panel, managed, macro_series(macro))
+        table = predict_test_year(fitted, test)
         return stored(table, **predictions_metadata(table))
 
     return [models, predictions]
@@ -111,11 +110,10 @@ def macro_in(mapping: dg.TimeWindowPartitionMapping, study: Study, family: str) 
     )
 
 
-def history_in(years: Years, config: ModelConfig) -> dict[str, dg.AssetIn]:
-    """The panel of the look-back and the test year, as an input of models that read sequences of it."""
-    if not isinstance(config, get_args(SequencePredictor)):
-        return {}
-    return {"history": dg.AssetIn(["panel", "panel"], partition_mapping=years.lookback)}
+def tested_panel_in(years: Years, config: ModelConfig) -> dg.AssetIn:
+    """The panel of the test year; for models that read sequences of it, also of their look-back."""
+    sequences = isinstance(config, get_args(SequencePredictor))
+    return dg.AssetIn(["panel", "panel"], partition_mapping=years.lookback if sequences else years.same_year)
 
 
 def _previous_in(years: Years, study: Study, config: ModelConfig) -> dict[str, dg.AssetIn]:

@@ -1,2 +1,4 @@
-"""The seven networks of Cong, Tang, Wang, Zhang, *Deep sequence modeling: development and applications in asset
-pricing*: one file each, and `predictor`, which fits them."""
+"""The seven networks of *sequence* (Cong, Tang, Wang, Zhang, *Deep sequence modeling*).
+
+One file each; `predictor` fits them.
+"""

@@ -27,7 +27,7 @@ class BiLSTMNetwork(SequenceNetwork):
 
     def project(self, x: Tensor) -> Tensor:
         """(S, 2 G H) of both directions."""
-        ahead, back = next(self._layers)
+        ahead, back = self._layers[0]
         return torch.cat([ahead.project(x), back.project(x)], dim=1)
 
     def represent(self, projected: Tensor, batch: SequenceBatch) -> Tensor:
@@ -43,5 +43,6 @@ class BiLSTMNetwork(SequenceNetwork):
         return torch.cat([ahead_states[batch.packed.last], back_states[batch.first_rows()]], dim=1)
 
     @property
-    def _layers(self):  # type: ignore[no-untyped-def]
-        return zip(self.ahead, self.back, strict=True)
+    def _layers(self) -> list[tuple[RecurrentLayer, RecurrentLayer]]:
+        pairs = zip(self.ahead, self.back, strict=True)
+        return [(a, b) for a, b in pairs if isinstance(a, RecurrentLayer) and isinstance(b, RecurrentLayer)]

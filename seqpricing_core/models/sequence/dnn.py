@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +21,7 @@ class DNNNetwork(SequenceNetwork):
     def __init__(self, config: DNN, inputs: int, precision: torch.dtype | None = None) -> None:
         super().__init__(config.hidden[-1], config.dropout, precision)
         sizes = [config.lookback * inputs, *config.hidden]
-        self.layers = nn.ModuleList(Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        self.layers = nn.ModuleList(Linear(a, b) for a, b in itertools.pairwise(sizes))
 
     def project(self, x: Tensor) -> Tensor:
         """Characteristics as they are."""

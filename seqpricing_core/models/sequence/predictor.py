@@ -102,9 +102,7 @@ def fit(
         state = _tensors(before[seed].state()) if warm else initial_state(lambda: build(config, inputs), seed)
         network = build(config, inputs)
         network.load_state_dict(state)
-        trained = train_predictor(
-            network.to(_device(training)), config, samples, training, seed, warm=warm
-        )
+        trained = train_predictor(network.to(_device(training)), config, samples, training, seed, warm=warm)
         network = build(config, inputs)
         network.load_state_dict(trained.state)
         record = {"inputs": inputs, **_record(seed, trained)}

@@ -1,8 +1,8 @@
 """Transformer: one encoder block, z its output at the last month (*sequence*; Vaswani et al. 2017).
 
 The block adds and normalises after each part, as the original. Only the output at T is asked for, so only T
-sends a query: keys and values are linear in a stock-month, are computed once for all windows that hold
-it, and what the place in the window adds to them is added when they are gathered.
+sends a query. Keys and values are linear in a stock-month: they are computed once for all windows that hold
+it, and what a place in the window adds to them is added when they are gathered.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from seqpricing_core.nn.sequence_network import Linear, SequenceNetwork
 
 
 class TransformerNetwork(SequenceNetwork):
-    """y = norm(e_T + W_o heads), z = norm(y + W_2 relu(W_1 y + b_1) + b_2),  e_t = W_e x_t + b_e + position_t.
+    """y = norm(e_T + W_o heads + b_o), z = norm(y + W_2 relu(W_1 y + b_1) + b_2).
+
+    e_t = W_e x_t + b_e + position_t sends a key and a value, e_T the query.
 
     A month without data gets no attention. Dropout is on z alone, as for the paper's other models.
     """
@@ -55,12 +57,13 @@ class TransformerNetwork(SequenceNetwork):
         """(B, d) embedding of T, (B, L, heads) attention, (B, L, heads, d / heads) values."""
         size = self.query.weight.shape[0]
         place = self.get_buffer("positions")
-        embedded, key_value = projected.split([size, 2 * size], dim=1)
+        embedded, key_value = projected[:, :size], projected[:, size:]
         last = embedded[batch.rows[:, -1]] + place[-1]
         shifted = nn.functional.linear(place, self.key_value.weight)  # what places add to keys and values
         gathered = nn.functional.embedding(batch.rows, key_value) + shifted
-        key, value = (part.unflatten(2, (self.heads, -1)) for part in gathered.chunk(2, dim=2))
-        query = self.query(last).unflatten(1, (1, self.heads, -1))
+        shape = (*gathered.shape[:2], self.heads, size // self.heads)
+        key, value = (part.reshape(shape) for part in gathered.chunk(2, dim=2))
+        query = self.query(last).view(len(last), 1, *shape[2:])
         scores = (query * key).sum(-1) / math.sqrt(size // self.heads)
         if not batch.complete:
             scores = scores.masked_fill(~batch.observed[..., None], -torch.inf)
@@ -68,7 +71,7 @@ class TransformerNetwork(SequenceNetwork):
 
 
 def positions(lookback: int, size: int) -> Tensor:
-    """(L, d) sines and cosines of the place (Vaswani et al. 2017, section 3.5); the last month has place L - 1."""
+    """(L, d) sines and cosines of the place, 0 to L - 1 (Vaswani et al. 2017, section 3.5)."""
     place = torch.arange(lookback)[:, None]
     angles = place / 10_000 ** (torch.arange(0, size, 2) / size)
     return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)
