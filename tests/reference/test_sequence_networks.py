@@ -1,7 +1,7 @@
 """Networks of *sequence* against plain loops written from the paper's equations, stock by stock, in float64.
 
-The oracle knows nothing of packing, gathering or shared projections: it takes the months with data of one window
-and goes through them one by one. Gradients are compared with those that autograd finds through the loop.
+The oracle knows nothing of packing, gathering or shared projections: it takes the months with data of one
+window and goes through them one by one. Gradients are compared with those that autograd finds through the loop.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def run_layer(kind: str, layer, xs: list[Tensor]) -> list[Tensor]:
 
 
 def represent(family: str, network, case: Case, b: int) -> Tensor:
-    """z of one window, from the equations."""
+    """The representation of one window, from the equations."""
     months = case.months(b)
     xs = [x for _, x in months]
     if family == "dnn":

@@ -56,7 +56,7 @@ class TransformerNetwork(SequenceNetwork):
     def _attend(self, projected: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor, Tensor]:
         """(B, d) embedding of T, (B, L, heads) attention, (B, L, heads, d / heads) values."""
         size = self.query.weight.shape[0]
-        place = self.get_buffer("positions")
+        place = self.get_buffer("positions").to(projected.dtype)
         embedded, key_value = projected[:, :size], projected[:, size:]
         last = embedded[batch.rows[:, -1]] + place[-1]
         shifted = nn.functional.linear(place, self.key_value.weight)  # what places add to keys and values
@@ -71,7 +71,7 @@ class TransformerNetwork(SequenceNetwork):
 
 
 def positions(lookback: int, size: int) -> Tensor:
-    """(L, d) sines and cosines of the place, 0 to L - 1 (Vaswani et al. 2017, section 3.5)."""
-    place = torch.arange(lookback)[:, None]
-    angles = place / 10_000 ** (torch.arange(0, size, 2) / size)
+    """(L, d) float64, sines and cosines of the place, 0 to L - 1 (Vaswani et al. 2017, section 3.5)."""
+    place = torch.arange(lookback, dtype=torch.double)[:, None]
+    angles = place / 10_000 ** (torch.arange(0, size, 2, dtype=torch.double) / size)
     return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)
