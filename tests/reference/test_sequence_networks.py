@@ -3,6 +3,7 @@
 The oracle knows nothing of packing, gathering or shared projections: it takes the months with data of one
 window and goes through them one by one. Gradients are compared with those that autograd finds through the
 loop.
+"""
 
 from __future__ import annotations
 
