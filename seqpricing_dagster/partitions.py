@@ -15,6 +15,10 @@ from seqpricing_core.characteristics.compute import HISTORY_YEARS
 from seqpricing_core.study import Study
 
 
+LONGEST_CHAIN = 90
+"""Windows before one that a warm start depends on; Dagster looks for stale ones among at most 100."""
+
+
 @dataclass(frozen=True)
 class Years:
     """Partitions of a study and the mappings between them."""
@@ -32,8 +36,9 @@ class Years:
     """January's returns meet December's characteristics."""
     estimation: dg.TimeWindowPartitionMapping
     """Models of test year y read the years of their window, all before y."""
-    window_before: dg.TimeWindowPartitionMapping
-    """A warm start reads the models of the window before; the first window has none."""
+    windows_before: dg.TimeWindowPartitionMapping
+    """A warm start reads the models of the window before, which hold what all earlier ones were; the first
+    window has none. All are named: Dagster calls stale what reads a changed partition, and no further."""
     lookback: dg.TimeWindowPartitionMapping
     """Factors of test year y read x of y and of the look-back before it."""
     window_and_test: dg.TimeWindowPartitionMapping
@@ -58,8 +63,8 @@ def years_of(study: Study) -> Years:
         history=dg.TimeWindowPartitionMapping(start_offset=-HISTORY_YEARS),
         year_before=dg.TimeWindowPartitionMapping(start_offset=-1),
         estimation=dg.TimeWindowPartitionMapping(start_offset=-study.windows.estimation_years, end_offset=-1),
-        window_before=dg.TimeWindowPartitionMapping(
-            start_offset=-1, end_offset=-1, allow_nonexistent_upstream_partitions=True
+        windows_before=dg.TimeWindowPartitionMapping(
+            start_offset=-LONGEST_CHAIN, end_offset=-1, allow_nonexistent_upstream_partitions=True
         ),
         lookback=dg.TimeWindowPartitionMapping(start_offset=-study.lookback_years),
         window_and_test=dg.TimeWindowPartitionMapping(start_offset=-study.windows.estimation_years),

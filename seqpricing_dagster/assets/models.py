@@ -125,7 +125,7 @@ def _previous_in(years: Years, study: Study, config: ModelConfig) -> dict[str, d
     if not starts_warm(config, study.training):
         return {}
     key = ["models", config.family, f"{config.family}_models"]
-    return {"previous": dg.AssetIn(key, partition_mapping=years.window_before)}
+    return {"previous": dg.AssetIn(key, partition_mapping=years.windows_before)}
 
 
 def macro_series(inputs: Mapping[str, pl.DataFrame]) -> MacroSeries | None:
