@@ -14,7 +14,6 @@ import dagster as dg
 from seqpricing_core.characteristics.compute import HISTORY_YEARS
 from seqpricing_core.study import Study
 
-
 LONGEST_CHAIN = 90
 """Windows before one that a warm start depends on; Dagster looks for stale ones among at most 100."""
 

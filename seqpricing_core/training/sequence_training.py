@@ -177,7 +177,7 @@ def train_predictor(
     for epoch in range(training.max_epochs):
         network.precision = torch.bfloat16 if training.precision == "bfloat16" else None
         batches = prepared(train.batches(config.batch, config.run_months, random, device))
-        squares = sum(_step(network, optimiser, batch, config.batch, drop) for batch in batches)
+        squares = sum(train_step(network, optimiser, batch, config.batch, drop) for batch in batches)
         network.precision = None
         loss = validation_loss(network, config, samples.validation)
         better, over = course.remember(float(squares) / len(train.rows), loss, training.patience)
@@ -206,7 +206,7 @@ def validation_loss(network: SequenceNetwork, config: SequencePredictor, sample:
     return squares / max(count, 1)
 
 
-def _step(
+def train_step(
     network: SequenceNetwork,
     optimiser: torch.optim.Optimizer,
     batch: Batch,
