@@ -1,10 +1,10 @@
-"""Sequence predictors: windows per CPU second in training and scoring, and peak memory, against plain PyTorch.
+"""Sequence predictors: windows per CPU second in training and scoring, peak memory, against plain PyTorch.
 
     nice -n 10 env OMP_NUM_THREADS=1 python benchmarks/sequence.py
 
-12 months x 51 characteristics, LSTM and GRU of 2 layers of 64, the paper's Transformer, batches of 800, one thread.
-The baseline holds its windows materialised, 12 times the panel, and trains torch's own modules on them: sliced
-from one tensor (``plain``), or handed out by a `DataLoader` (``loader``). Neither counts the time to
+12 months x 51 characteristics, LSTM and GRU of 2 layers of 64, the paper's Transformer, batches of 800, one
+thread. The baseline holds its windows materialised, 12 times the panel, and runs torch's own modules on them:
+sliced from one tensor (``plain``), or handed out by a `DataLoader` (``loader``). Neither counts the time to
 materialise; ours counts everything from the panel on. All take turns, and of each the best turn counts.
 """
 

@@ -26,9 +26,9 @@ from seqpricing_core.study import Portfolios, Study, load_study
 from seqpricing_core.windows import sample_of_test_year
 
 ROWS = {
-    "Return (%)": ("annual_return", 100), "Std. dev. (%)": ("annual_volatility", 100), "Sharpe": ("sharpe", 1),
-    "Skewness": ("skewness", 1), "Kurtosis (excess)": ("kurtosis", 1), "Turnover (%)": ("turnover_sequence", 100),
-    "Maximum drawdown (%)": ("max_drawdown", 100),
+    "Return (%)": ("annual_return", 100), "Std. dev. (%)": ("annual_volatility", 100),
+    "Sharpe": ("sharpe", 1), "Skewness": ("skewness", 1), "Kurtosis (excess)": ("kurtosis", 1),
+    "Turnover (%)": ("turnover_sequence", 100), "Maximum drawdown (%)": ("max_drawdown", 100),
 }  # fmt: skip
 
 
