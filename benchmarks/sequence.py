@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from seqpricing_core.models.configs import GRU, LSTM, SequencePredictor, Transformer
 from seqpricing_core.models.sequence.predictor import build
 from seqpricing_core.models.sequence.transformer import positions
+from seqpricing_core.nn.recurrent_layers import share_buffers
 from seqpricing_core.nn.sequence_network import SequenceNetwork
 from seqpricing_core.nn.sequence_scoring import MonthlyScorer
 from seqpricing_core.panel.panel import MonthKnown, Panel
@@ -144,6 +145,7 @@ def our_training(name: str, panel: Panel, batches: int, run_months: int) -> Call
     config = CONFIGS[name]
     network = build(config, P)
     optimiser = torch.optim.Adam(network.parameters(), 1e-3, weight_decay=5e-4, fused=True)
+    share_buffers(network)
     windows = TrainingWindows(panel, L, 1)
     random, drop = np.random.default_rng(0), torch.Generator().manual_seed(0)
 

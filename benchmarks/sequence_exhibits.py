@@ -64,8 +64,10 @@ def forecasts_table(predictions: pl.DataFrame, names: Sequence[str]) -> list[str
     by = {row["family"]: row for row in measures.iter_rows(named=True)}
     lines = [_row("", [TITLES.get(name, name) for name in names]), "|---" + "|---:" * len(names) + "|"]
     for label, key, scale, digits in (
-        ("MSE (%)", "mse", 100, 3), ("R² oos (%)", "predictive_r2", 100, 2), ("Rank IC (%)", "rank_ic", 100, 2),
-    ):  # fmt: skip
+        ("MSE (%)", "mse", 100, 3),
+        ("R² oos (%)", "predictive_r2", 100, 2),
+        ("Rank IC (%)", "rank_ic", 100, 2),
+    ):
         lines.append(_row(label, [f"{by[name][key] * scale:.{digits}f}" for name in names]))
     return lines
 

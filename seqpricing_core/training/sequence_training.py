@@ -20,6 +20,7 @@ from torch import Tensor
 from seqpricing_core.errors import InputError
 from seqpricing_core.models.configs import SequencePredictor
 from seqpricing_core.nn.months import PERCENT
+from seqpricing_core.nn.recurrent_layers import share_buffers
 from seqpricing_core.nn.sequence_batch import SequenceBatch, longest_first, renumbered
 from seqpricing_core.nn.sequence_network import SequenceNetwork
 from seqpricing_core.nn.sequence_scoring import MonthlyScorer
@@ -170,6 +171,7 @@ def train_predictor(
     optimiser = torch.optim.Adam(network.parameters(), config.learning_rate, weight_decay=decay, fused=True)
     random = np.random.default_rng([samples.window.test_year, seed])
     drop = torch.Generator(device).manual_seed(int(random.integers(2**31)))
+    share_buffers(network)
     start = validation_loss(network, config, samples.validation) if warm else None
     best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     course = Course()

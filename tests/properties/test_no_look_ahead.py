@@ -326,9 +326,10 @@ class TestSequencePredictors:
     SMALL: ClassVar = {"lookback": 6, "batch": 200}
     SECTIONS: ClassVar = {
         "models": {
-            "dnn": {"hidden": [8, 4]} | SMALL,
-            **{family: {"hidden": 4} | SMALL for family in ("rnn", "lstm", "gru", "bi_lstm", "lstm_att")},
-            "transformer": {"hidden": 8, "heads": 2} | SMALL,
+            "dnn": {"hidden": [8, 4], **SMALL},
+            "rnn": {"hidden": 4, **SMALL}, "lstm": {"hidden": 4, **SMALL}, "gru": {"hidden": 4, **SMALL},
+            "bi_lstm": {"hidden": 4, **SMALL}, "lstm_att": {"hidden": 4, **SMALL},
+            "transformer": {"hidden": 8, "heads": 2, **SMALL},
         },
         "training": {"max_epochs": 2, "patience": 2},
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Returns that follow the path of a characteristic: a model that looks back finds them, the last month cannot.
+"""Returns that follow the path of a characteristic: a model that looks back finds them, no other does.
 
 The markets and the share of the oracle's R2 are those of benchmarks/sequence_recovery.py, whose table of five
 seeds is in docs/sequence.md; bands are wider than what they gave.

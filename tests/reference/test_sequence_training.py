@@ -114,7 +114,7 @@ class TestFits:
         again = fit_family(CONFIG, [1], samples, Training(max_epochs=2, patience=2), before).models[0][0]
         assert again.record["fine_tuned"]
         assert again.record["start_loss"] == pytest.approx(min(before.models[0][0].record["validation_loss"]))
-        wild = CONFIG.model_copy(update={"learning_rate": 5.0})
+        wild = CONFIG.model_copy(update={"learning_rate": 1e3})
         kept = fit_family(wild, [1], samples, Training(max_epochs=2, patience=2), before).models[0][0]
         assert kept.record["best_epoch"] == 0
         for name, array in before.models[0][0].model.state().items():

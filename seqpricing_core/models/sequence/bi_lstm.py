@@ -37,7 +37,7 @@ class BiLSTMNetwork(SequenceNetwork):
         for place, (ahead, back) in enumerate(self._layers):
             if place:
                 below = torch.cat([ahead_states, back_states], dim=1)
-                both, index = (ahead.project(below), back.project(below)), None
+                both, index = (below, below), None
             ahead_states = ahead(both[0], batch.packed, index, precision=self.precision)
             back_states = back(both[1], batch.packed, index, backward=True, precision=self.precision)
         return torch.cat([ahead_states[batch.packed.last], back_states[batch.first_rows()]], dim=1)
