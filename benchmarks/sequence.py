@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -226,8 +227,8 @@ def main(
     whole = np.arange(len(panel))[index.month >= L - 1]
     windows = torch.from_numpy(panel.characteristics[index.windows(whole, L).rows])[: 8 * BATCH].contiguous()
     returns = torch.from_numpy(panel.excess_return[whole].astype(np.float32) * 100)[: 8 * BATCH]
-    full = Panel(*(getattr(panel, name) for name in panel.__dataclass_fields__))
-    full.excess_return[index.month < L - 1] = np.nan  # whole windows only, as the baseline has
+    # Whole windows only, as the baseline has.
+    full = replace(panel, excess_return=np.where(index.month < L - 1, np.nan, panel.excess_return))
     print(
         "| network | | ours | plain | loader | ours / plain | ours / loader |\n|---|---" + "|---:" * 5 + "|"
     )

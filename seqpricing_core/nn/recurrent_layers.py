@@ -382,7 +382,7 @@ class RecurrentLayer(nn.Module):
         self.cell = cell(1, inputs, hidden)
         factors = torch.tensor(KERNELS[cell].factors).repeat_interleave(hidden)
         self.register_buffer("factors", factors, persistent=False)
-        self.buffers: Buffers = Fresh()
+        self.memory: Buffers = Fresh()
 
     def input_weight(self) -> tuple[Tensor, Tensor]:
         """(inputs, G H) W and (G H,) b, with the factors of tanh."""
@@ -421,7 +421,7 @@ class RecurrentLayer(nn.Module):
         precision
             Of products with U; None: as everything else.
         """
-        plan = _Plan(type(self.cell), packed.steps(backward=backward), index, precision, self.buffers)
+        plan = _Plan(type(self.cell), packed.steps(backward=backward), index, precision, self.memory)
         x = x.to(self.cell.bias.dtype)  # autocast may have rounded it
         weight, bias = self.input_weight() if index is None else (None, None)
         states: Tensor = _Recurrence.apply(x, weight, bias, self.recurrent_weight(), plan)  # type: ignore[no-untyped-call]
@@ -432,7 +432,7 @@ def share_buffers(network: nn.Module) -> None:
     """From now on the layers of ``network`` use the same memory for every batch; see `Buffers`."""
     for module in network.modules():
         if isinstance(module, RecurrentLayer):
-            module.buffers = Buffers()
+            module.memory = Buffers()
 
 
 class RecurrentStack(nn.Module):
