@@ -29,7 +29,8 @@ def code_version(*sources: str, settings: BaseModel | dict[str, object] | None =
     digest = hashlib.sha256()
     for source in sources:
         path = ROOT / source
-        for file in sorted(filter(Path.is_file, path.iterdir())) if path.is_dir() else [path]:
+        inside = (file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+        for file in sorted(inside) if path.is_dir() else [path]:
             digest.update(file.read_bytes())
     if settings is not None:
         plain = settings.model_dump(mode="json") if isinstance(settings, BaseModel) else settings

@@ -19,7 +19,7 @@ from seqpricing_core.models.family import FittedFamily, fit_family, starts_warm
 from seqpricing_core.panel.build import build_panel
 from seqpricing_core.panel.macro import MacroSeries
 from seqpricing_core.panel.managed_portfolios import ManagedPortfolios, compute_managed_portfolios
-from seqpricing_core.panel.panel import Panel, Sample
+from seqpricing_core.panel.panel import Panel
 from seqpricing_core.portfolios import compute_portfolio_returns
 from seqpricing_core.predictions import (
     oracle_predictions,
@@ -30,7 +30,7 @@ from seqpricing_core.signal import next_month_signal
 from seqpricing_core.sources import prepare_source, truth_file
 from seqpricing_core.sources.macro import read_macro
 from seqpricing_core.study import Study
-from seqpricing_core.windows import WindowSamples, split_estimation, window_for
+from seqpricing_core.windows import WindowSamples, sample_of_test_year, split_estimation, window_for
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,11 @@ def run_study(study: Study, folder: Path, store: FittedStore | None = None) -> S
     truth = truth_file(study, folder)
     for test_year in study.test_years:
         samples = estimation_samples(study, data, test_year)
-        test = Sample(
-            data.panels[test_year],
-            data.managed_portfolios(test_year - study.lookback_years, test_year),
+        years = test_year - study.lookback_years, test_year
+        test = sample_of_test_year(
+            samples.window,
+            data.panel(*years) if study.reads_sequences else data.panels[test_year],
+            data.managed_portfolios(*years),
             data.macro and data.macro.between(samples.window.estimation[0], test_year),
         )
         fitted = fit_window(study, samples, study.families, fitted, store)
@@ -93,14 +95,19 @@ def run_signal(study: Study, folder: Path, store: FittedStore | None = None) -> 
     """Train on the newest window, and forecast the month after the data: see `next_month_signal`."""
     data = prepare_data(study, folder)
     fitted: dict[str, FittedFamily] = {}
-    for test_year in study.model_years if study.training.warm_start else [study.signal_year]:
-        samples = estimation_samples(study, data, test_year)
-        fitted = fit_window(study, samples, study.signal_families, fitted, store)
+    chained = [config.family for config in study.models if starts_warm(config, study.training)]
+    for test_year in study.model_years:
+        newest_window = test_year == study.signal_year
+        families = [f for f in study.signal_families if newest_window or f in chained]
+        if families:
+            samples = estimation_samples(study, data, test_year)
+            fitted = fit_window(study, samples, families, fitted, store)
     newest, lookback = study.sample.last_year, study.signal_year - study.lookback_years
-    managed = data.managed_portfolios(min(lookback, newest), newest)
+    years = min(lookback, newest), newest
     return next_month_signal(
-        study, [*fitted.values()], data.panels[newest], managed, data.characteristics[newest]
-    )
+        study, [fitted[family] for family in study.signal_families], data.panel(*years),
+        data.managed_portfolios(*years), data.characteristics[newest],
+    )  # fmt: skip
 
 
 def fit_window(
@@ -118,7 +125,7 @@ def fit_window(
     return {
         config.family: fit(
             config, study.number_of_factors, samples, study.training,
-            before.get(config.family) if starts_warm(config.family, study.training) else None,
+            before.get(config.family) if starts_warm(config, study.training) else None,
         )
         for config in study.models
         if config.family in families

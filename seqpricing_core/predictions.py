@@ -8,6 +8,8 @@ import polars as pl
 from seqpricing_core.models.factor_model import (
     FittedForecaster,
     FittedModel,
+    ReturnForecaster,
+    SequenceForecaster,
     expected_returns,
     fitted_returns,
 )
@@ -60,7 +62,7 @@ def predict_test_year(fitted: FittedFamily, test: Sample, factors_from: Sample |
 def _predict(fitted: FittedModel, test: Sample, source: Sample) -> Float64:
     """(2, n) expected and fitted returns of one fit."""
     if isinstance(fitted, FittedForecaster):
-        forecasts = np.concatenate([fitted.model.expected_returns(test.known(t)) for t in range(len(test))])
+        forecasts = np.concatenate(forecast_months(fitted.model, test))
         return np.stack([forecasts, np.full_like(forecasts, np.nan)])
     model, history = fitted.model, fitted.history
     expected, explained = [], []
@@ -73,6 +75,14 @@ def _predict(fitted: FittedModel, test: Sample, source: Sample) -> Float64:
         explained.append(fitted_returns(model, known, factors))
         history = history.extended(outcome.month, factors)
     return np.stack([np.concatenate(expected), np.concatenate(explained)])
+
+
+def forecast_months(model: ReturnForecaster, test: Sample) -> list[Float64]:
+    """(N_t,) of each month; a model that reads sequences shares work between the months."""
+    months = [test.known(t) for t in range(len(test))]
+    if isinstance(model, SequenceForecaster):
+        return model.expected_returns_of_months(months)
+    return [model.expected_returns(known) for known in months]
 
 
 def oracle_predictions(truth: pl.DataFrame, panel: Panel) -> pl.DataFrame:

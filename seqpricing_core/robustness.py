@@ -134,7 +134,12 @@ def _predict_across(
     stocks = {half.parity: half.panel.between(year, year) for half in (trained, tested)}
     return predict_test_year(
         fitted,
-        Sample(stocks[tested.parity], managed, macro),
+        Sample(
+            stocks[tested.parity],
+            managed,
+            macro,
+            history=tested.panel.between(year - study.lookback_years, year),
+        ),
         factors_from=Sample(stocks[trained.parity], managed, macro),
     )
 

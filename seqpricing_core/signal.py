@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -42,7 +43,7 @@ def next_month_signal(
     families
         Fitted on the window of the year that T + 1 lies in.
     panel, managed
-        With the months of that year so far, and x_t of the look-back before it; more is ignored.
+        With the months of that year so far, and those of the look-back before it; more is ignored.
     characteristics
         Raw, with those of T; more is ignored.
 
@@ -63,6 +64,7 @@ def next_month_signal(
     year = study.signal_year
     so_far = Sample(panel.between(year, year), managed.between(year - study.lookback_years, year))
     known = known_at_end(study, characteristics, so_far.managed.x)
+    known = replace(known, past=panel.past(len(panel.months)))
     parts = [
         pl.DataFrame(
             {

@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails, InitErrorDetails
 
 from seqpricing_core.data_roots import require_inside_roots
 from seqpricing_core.errors import InputError
-from seqpricing_core.models.configs import GAN, Config, ModelConfig, PositiveInt
+from seqpricing_core.models.configs import GAN, Config, ModelConfig, PositiveInt, SequencePredictor
 from seqpricing_core.months import Month, year_of
 from seqpricing_core.source_configs import VendorSource
 
@@ -423,6 +423,17 @@ class Study(Config):
         return self
 
     @model_validator(mode="after")
+    def _lookback_within_training(self) -> Self:
+        months = 12 * self.windows.train_years
+        for model in self.models:
+            if isinstance(model, get_args(SequencePredictor)) and model.lookback > months:
+                raise ValueError(
+                    f"a lookback of {model.family} up to the {months} months of training, "
+                    f"not {model.lookback}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _room_for_a_window(self) -> Self:
         if not self.test_years:
             raise ValueError(
@@ -536,6 +547,11 @@ class Study(Config):
     def reads_macro(self, family: str) -> bool:
         """Whether a family reads the macro series of this study, if it has any."""
         return self.macro is not None and family == GAN.model_fields["family"].default
+
+    @property
+    def reads_sequences(self) -> bool:
+        """Whether a model reads past months of the characteristics themselves."""
+        return any(isinstance(model, get_args(SequencePredictor)) for model in self.models)
 
     @property
     def families(self) -> tuple[str, ...]:

@@ -35,7 +35,8 @@ class WindowSamples:
     train: Sample
     """Its look-back stops at the first training month."""
     validation: Sample
-    """Looks back into training: its managed portfolios and macro series are of all estimation months."""
+    """Looks back into training: its managed portfolios, macro series and history are of all estimation
+    months."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -66,6 +67,14 @@ def window_for(study: Study, test_year: int) -> Window:
     )
 
 
+def sample_of_test_year(
+    window: Window, panel: Panel, managed: ManagedPortfolios, macro: MacroSeries | None = None
+) -> Sample:
+    """The stocks to be forecast in the test year; all three may reach back, as far as models look."""
+    of_year = panel.between(window.test_year, window.test_year)
+    return Sample(of_year, managed, macro, history=panel)
+
+
 def split_estimation(
     window: Window, panel: Panel, managed: ManagedPortfolios, macro: MacroSeries | None = None
 ) -> WindowSamples:
@@ -93,5 +102,5 @@ def split_estimation(
         managed.between(*window.train),
         macro and macro.between(*window.train),
     )
-    validation = Sample(panel.between(*window.validation), managed, macro)
+    validation = Sample(panel.between(*window.validation), managed, macro, history=panel)
     return WindowSamples(window, train, validation)

@@ -15,6 +15,7 @@ from seqpricing_core.panel.macro import MacroSeries
 from seqpricing_core.panel.panel import Panel, Sample
 from seqpricing_core.study import Study
 from seqpricing_core.tables import FACTORS, STATEMENTS, STOCK_MONTHS, check_table
+from seqpricing_core.windows import sample_of_test_year
 from seqpricing_dagster.io import Kind, io_managers
 from seqpricing_dagster.partitions import Years
 from seqpricing_dagster.project import Project
@@ -243,7 +244,9 @@ def window_of_predictions(project: Project, family: str, year: int) -> tuple[Fit
     macro = None
     if study.reads_macro(family):
         macro = MacroSeries.from_table(read("table", "raw", "macro", first=fitted.window.estimation[0]))
-    return fitted, Sample(read("panel", "panel", "panel"), managed, macro)
+    first = year - study.lookback_years if study.reads_sequences else year
+    panel = read("panel", "panel", "panel", first=first)
+    return fitted, sample_of_test_year(fitted.window, panel, managed, macro)
 
 
 def predictions_are_finite(predictions: pl.DataFrame) -> bool:

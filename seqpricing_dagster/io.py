@@ -36,7 +36,7 @@ READERS: Mapping[Kind, tuple[str, Callable[[Sequence[Path]], Any]]] = {
     "table_scans": ("arrow", scans_of_files),
     "panel": (Panel.suffix, Panel.from_files),
     "managed_portfolios": (ManagedPortfolios.suffix, ManagedPortfolios.from_files),
-    "fitted_family": (FittedFamily.suffix, FittedFamily.from_files),
+    "fitted_family": (FittedFamily.suffix, lambda paths: FittedFamily.from_files(paths[-1:])),  # the newest
     "report": (Report.suffix, Report.from_files),
 }
 

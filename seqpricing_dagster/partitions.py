@@ -14,6 +14,9 @@ import dagster as dg
 from seqpricing_core.characteristics.compute import DAY_HISTORY_YEARS
 from seqpricing_core.study import Study
 
+LONGEST_CHAIN = 90
+"""Windows before one that a warm start depends on; Dagster looks for stale ones among at most 100."""
+
 
 @dataclass(frozen=True)
 class Years:
@@ -36,8 +39,9 @@ class Years:
     """January's days meet the market's last days of the year before, where the raw tables hold them."""
     estimation: dg.TimeWindowPartitionMapping
     """Models of test year y read the years of their window, all before y."""
-    window_before: dg.TimeWindowPartitionMapping
-    """A warm start reads the models of the window before; the first window has none."""
+    windows_before: dg.TimeWindowPartitionMapping
+    """A warm start reads the models of the window before, which hold what all earlier ones were; the first
+    window has none. All are named: Dagster calls stale what reads a changed partition, and no further."""
     lookback: dg.TimeWindowPartitionMapping
     """Factors of test year y read x of y and of the look-back before it."""
     window_and_test: dg.TimeWindowPartitionMapping
@@ -66,8 +70,8 @@ def years_of(study: Study) -> Years:
             start_offset=-1, allow_nonexistent_upstream_partitions=True
         ),
         estimation=dg.TimeWindowPartitionMapping(start_offset=-study.windows.estimation_years, end_offset=-1),
-        window_before=dg.TimeWindowPartitionMapping(
-            start_offset=-1, end_offset=-1, allow_nonexistent_upstream_partitions=True
+        windows_before=dg.TimeWindowPartitionMapping(
+            start_offset=-LONGEST_CHAIN, end_offset=-1, allow_nonexistent_upstream_partitions=True
         ),
         lookback=dg.TimeWindowPartitionMapping(start_offset=-study.lookback_years),
         window_and_test=dg.TimeWindowPartitionMapping(start_offset=-study.windows.estimation_years),

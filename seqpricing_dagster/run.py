@@ -13,7 +13,14 @@ from pathlib import Path
 
 import dagster as dg
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from seqpricing_core.models.family import starts_warm
 from seqpricing_core.storage import write_atomically
@@ -96,7 +103,7 @@ def _day_stages(study: Study, years: tuple[str | None, ...]) -> list[Stage]:
 
 def _training_stages(study: Study) -> list[Stage]:
     """All windows side by side; but window after window for families that start warm."""
-    warm = [family for family in study.families if starts_warm(family, study.training)]
+    warm = [config.family for config in study.models if starts_warm(config, study.training)]
     cold = [family for family in study.families if family not in warm]
     windows = [Stage("windows: train", _models(cold), _keys(study.model_years))] if cold else []
     if warm:
@@ -190,5 +197,6 @@ def _progress(console: Console) -> Progress:
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        TimeRemainingColumn(),
         console=console,
     )

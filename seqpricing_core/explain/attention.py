@@ -1,4 +1,8 @@
-"""Where a sequence model looks: attention of its decoder over the months of the look-back."""
+"""Where a sequence model looks: attention over the months of its look-back.
+
+Factor networks attend from each step of a decoder; LSTM-ATT and the Transformer once, from the last month,
+and for each stock anew: `attention_by_stock` has all of them, `compute_attention` their mean.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +27,51 @@ class AttentiveModel(Protocol):
         ...
 
 
+@runtime_checkable
+class AttentiveForecaster(Protocol):
+    """A fitted forecaster that may attend to the months of each stock's window."""
+
+    def attention_by_stock(self, known: MonthKnown) -> Float64 | None:
+        """(N, L) weights of each stock, oldest month first; each row sums to one. None: no attention."""
+        ...
+
+
+def attention_by_stock(fitted: FittedFamily, known: MonthKnown) -> pl.DataFrame | None:
+    """Attention of every stock, averaged over an ensemble; None for a family without.
+
+    Returns
+    -------
+    DataFrame
+        ``asset_id``, ``months_back`` (L - 1 .. 0; 0 is the newest month known, t-1), ``weight``.
+    """
+    each = [_by_stock(member.model, known) for member in fitted.models.get(0, ())]
+    found = [weights for weights in each if weights is not None]
+    if not found:
+        return None
+    weights = np.mean(found, axis=0)
+    stocks, lookback = weights.shape
+    return pl.DataFrame({
+        "asset_id": np.repeat(known.asset_id, lookback),
+        "months_back": np.tile(np.arange(lookback)[::-1], stocks).astype(np.int32),
+        "weight": weights.ravel(),
+    })  # fmt: skip
+
+
+def _by_stock(model: object, known: MonthKnown) -> Float64 | None:
+    return model.attention_by_stock(known) if isinstance(model, AttentiveForecaster) else None
+
+
+def _mean_weights(model: object, test: Sample) -> Float64 | None:
+    """(steps, L) mean over the months, and for forecasters over the stocks of each."""
+    months = range(len(test))
+    if isinstance(model, AttentiveModel):
+        every = [model.attention_weights(test.known(t), test.outcome(t)) for t in months]
+        return np.asarray(np.mean(every, axis=0))
+    by_stock = [_by_stock(model, test.known(t)) for t in months]
+    means = [weights.mean(axis=0, keepdims=True) for weights in by_stock if weights is not None]
+    return np.asarray(np.mean(means, axis=0)) if means else None
+
+
 def compute_attention(fitted: FittedFamily, test: Sample) -> pl.DataFrame | None:
     """Mean attention weights over the test year, for every K; None for a family that has none.
 
@@ -31,19 +80,16 @@ def compute_attention(fitted: FittedFamily, test: Sample) -> pl.DataFrame | None
     Returns
     -------
     DataFrame
-        ``family``, ``number_of_factors``, ``decoder_step`` (1 .. L), ``months_back`` (L - 1 .. 0; 0 is month
-        t), ``weight``; in the order of the matrix.
+        ``family``, ``number_of_factors``, ``decoder_step`` (1 .. L; of a forecaster 1), ``months_back``
+        (L - 1 .. 0; 0 is month t, of a forecaster t-1), ``weight``; in the order of the matrix.
     """
     parts = []
     for factors, members in fitted.models.items():
-        models = [member.model for member in members]
-        attentive = [model for model in models if isinstance(model, AttentiveModel)]
+        each = [_mean_weights(member.model, test) for member in members]
+        attentive = [weights for weights in each if weights is not None]
         if not attentive:
             continue
-        months = range(len(test))
-        weights = np.mean(
-            [m.attention_weights(test.known(t), test.outcome(t)) for m in attentive for t in months], axis=0
-        )
+        weights = np.mean(attentive, axis=0)
         steps, lookback = weights.shape
         parts.append(
             pl.DataFrame({

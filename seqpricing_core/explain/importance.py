@@ -9,7 +9,7 @@ from typing import Final, Literal, TypeAlias, get_args
 import numpy as np
 import polars as pl
 
-from seqpricing_core.models.factor_model import FittedForecaster, FittedModel
+from seqpricing_core.models.factor_model import FittedForecaster, FittedModel, SequenceForecaster
 from seqpricing_core.models.family import FittedFamily
 from seqpricing_core.panel.panel import Float32, Float64, MonthKnown, Sample
 
@@ -54,7 +54,9 @@ def compute_importance_sums(
     Gu, Kelly, Xiu (2021): one characteristic is set to zero, estimates and factors f_t stay as they are,
     and the drop in total R2 is its importance. ``permutation`` shuffles it among the stocks of the month
     instead, which leaves its distribution as it was. A forecaster has no factors: there it is the drop in
-    predictive R2. They measure within training samples; we measure in the test year, as every other score.
+    predictive R2. A model that reads sequences loses the characteristic in every month that it reads, and
+    it is shuffled within each of them. They measure within training samples; we measure in the test year, as
+    every other score.
 
     R2 pools over years only through its sums, so sums are what is kept: see `pool_importance`.
     Where a characteristic is the same for all stocks of a month (missing for everybody, it is 0), nothing is
@@ -163,6 +165,11 @@ def _squared_errors(month: _Scored, method: Method, seed: int, chunk_bytes: int)
     baseline = ((month.excess_return - month.returns_of(month.known)) ** 2).sum()
     errors = np.full(1 + z.shape[1], baseline)
     changed = _changed_columns(month.known, method, seed)
+    if any(isinstance(member.model, SequenceForecaster) for member, _ in month.members):
+        for column in range(z.shape[1]):
+            if (known := _without(month.known, column, method, seed)) is not month.known:
+                errors[1 + column] = ((month.excess_return - month.returns_of(known)) ** 2).sum()
+        return errors
     for chunk in _chunks(list(changed), max(1, chunk_bytes // max(z.nbytes, 1))):
         copies = np.repeat(z[None], len(chunk), axis=0)
         for copy, column in zip(copies, chunk, strict=True):
@@ -177,14 +184,35 @@ def _changed_columns(known: MonthKnown, method: Method, seed: int) -> Mapping[in
     z = known.characteristics
     changed = {}
     for column in range(z.shape[1]):
-        if method == "zero":
-            values = np.zeros_like(z[:, column])
-        else:
-            random = np.random.default_rng([seed, _months_since_0000(known.month), column])
-            values = z[random.permutation(len(z)), column]
+        values = _changed(z[:, column], known.month, column, method, seed)
         if not np.array_equal(values, z[:, column]):
             changed[column] = values
     return changed
+
+
+def _changed(values: Float32, month: np.datetime64, column: int, method: Method, seed: int) -> Float32:
+    """(N,) one characteristic of a month, taken away."""
+    if method == "zero":
+        return np.zeros_like(values)
+    random = np.random.default_rng([seed, _months_since_0000(month), column])
+    return values[random.permutation(len(values))]
+
+
+def _without(known: MonthKnown, column: int, method: Method, seed: int) -> MonthKnown:
+    """One characteristic taken away from this month and all before it; itself if that changes nothing."""
+    z = known.characteristics.copy()
+    z[:, column] = _changed(z[:, column], known.month, column, method, seed)
+    past = known.past
+    if past is not None:
+        before = past.characteristics.copy()
+        for s, month in enumerate(past.months):
+            rows = slice(past.offsets[s], past.offsets[s + 1])
+            before[rows, column] = _changed(before[rows, column], month, column, method, seed)
+        past = replace(past, characteristics=before)
+    same = np.array_equal(z, known.characteristics) and (
+        past is None or known.past is None or np.array_equal(past.characteristics, known.past.characteristics)
+    )
+    return known if same else replace(known, characteristics=z, past=past)
 
 
 def _months_since_0000(month: np.datetime64) -> int:

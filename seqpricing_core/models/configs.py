@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 PositiveInt = Annotated[int, Field(ge=1)]
 HiddenSizes = tuple[PositiveInt, ...]
@@ -213,9 +213,100 @@ class GAN(Config):
     """Weight of the unexplained variation, for K > 1 only."""
 
 
+class _SequencePredictor(Config):
+    """Forecasts from the last ``lookback`` months of all characteristics (*sequence*); no factors, no K.
+
+    Optimisation as in the paper's section on it: Adam, dropout on the representation, l2 on all weights.
+    What it leaves open is ours: mini-batches, early stopping, and that windows train on runs of months.
+    """
+
+    lookback: PositiveInt = 12
+    minimum_months: PositiveInt = 1
+    """Months with data that a window must hold, the newest included. A stock with fewer does not train, and
+    its forecast is the mean of the month's other forecasts."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    l2: Annotated[float, Field(ge=0)] = 5e-4
+    """Of the sum of squared errors of a batch in decimal returns, as weight decay in Adam's gradient."""
+    batch: PositiveInt = 800
+    """Windows of one step."""
+    run_months: PositiveInt = 12
+    """Windows of so many consecutive months of a stock go into a batch together and share what is computed
+    per stock-month; 1 draws every window by itself."""
+    refit: Literal["fine_tune", "from_scratch"] = "fine_tune"
+    """``fine_tune``: each test year goes on from the weights of the year before."""
+
+    @model_validator(mode="after")
+    def _minimum_within_lookback(self) -> Self:
+        if self.minimum_months > self.lookback:
+            raise ValueError(
+                f"minimum_months up to the look-back, {self.lookback}, not {self.minimum_months}"
+            )
+        return self
+
+
+class DNN(_SequencePredictor):
+    """All months side by side into a feed-forward network."""
+
+    family: Literal["dnn"] = "dnn"
+    hidden: Annotated[HiddenSizes, Field(min_length=1)] = (256, 64, 8)
+
+
+class _RecurrentPredictor(_SequencePredictor):
+    hidden: PositiveInt = 32
+    layers: PositiveInt = 2
+
+
+class RNN(_RecurrentPredictor):
+    """Plain recurrent network."""
+
+    family: Literal["rnn"] = "rnn"
+
+
+class LSTM(_RecurrentPredictor):
+    """Long short-term memory."""
+
+    family: Literal["lstm"] = "lstm"
+
+
+class GRU(_RecurrentPredictor):
+    """Gated recurrent units."""
+
+    family: Literal["gru"] = "gru"
+
+
+class BiLSTM(_RecurrentPredictor):
+    """Two LSTMs, one from the first month to the last, one from the last to the first."""
+
+    family: Literal["bi_lstm"] = "bi_lstm"
+
+
+class LSTMAttention(_RecurrentPredictor):
+    """An LSTM whose last state attends to the states of all months."""
+
+    family: Literal["lstm_att"] = "lstm_att"
+
+
+class Transformer(_SequencePredictor):
+    """One encoder block. The paper is silent on the number of heads; we use the original's 8."""
+
+    family: Literal["transformer"] = "transformer"
+    hidden: PositiveInt = 256
+    heads: PositiveInt = 8
+    feed_forward: PositiveInt = 64
+
+    @model_validator(mode="after")
+    def _even_heads(self) -> Self:
+        if self.hidden % self.heads or self.hidden % 2:
+            raise ValueError(f"hidden as an even multiple of heads, not {self.hidden} and {self.heads}")
+        return self
+
+
+SequencePredictor: TypeAlias = DNN | RNN | LSTM | GRU | BiLSTM | LSTMAttention | Transformer
 ConditionalAutoencoder: TypeAlias = CA0 | CA1 | CA2 | CA3
 SequenceFactor: TypeAlias = SeqRAT | SeqGAT | SeqLAT
 Benchmark: TypeAlias = GAN | OLS | RandomForest | NN | OLS3Forecast | RandomForestForecast | NNForecast
 ModelConfig: TypeAlias = Annotated[
-    IPCA | ConditionalAutoencoder | SequenceFactor | Benchmark, Field(discriminator="family")
+    IPCA | ConditionalAutoencoder | SequenceFactor | Benchmark | SequencePredictor,
+    Field(discriminator="family"),
 ]

@@ -9,8 +9,9 @@ Two quantities must never be confused, so each exists once, here:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -66,6 +67,15 @@ class ReturnForecaster(Protocol):
 
     def state(self) -> Arrays:
         """Everything estimated, as named arrays."""
+        ...
+
+
+@runtime_checkable
+class SequenceForecaster(Protocol):
+    """A forecaster that reads the characteristics of months before t-1 too."""
+
+    def expected_returns_of_months(self, months: Sequence[MonthKnown]) -> list[Float64]:
+        """(N,) of each of some consecutive months."""
         ...
 
 

@@ -66,6 +66,18 @@ FAMILIES = {
     "ols3_forecast": Family("OLS-3 forecast", "forecast", "numpy", has_factors=False),
     "rf_forecast": Family("RF forecast", "forecast", "lightgbm", has_factors=False),
     "nn_forecast": Family("NN forecast", "feed_forward", "pytorch", has_factors=False),
+    **{
+        name: Family(title, "sequence.predictor", "pytorch", has_factors=False, warm=True)
+        for name, title in (
+            ("dnn", "DNN"),
+            ("rnn", "RNN"),
+            ("lstm", "LSTM"),
+            ("gru", "GRU"),
+            ("bi_lstm", "Bi-LSTM"),
+            ("lstm_att", "LSTM-ATT"),
+            ("transformer", "Transformer"),
+        )
+    },
 }
 
 TITLES = {name: family.title for name, family in FAMILIES.items()} | {"oracle": "Oracle"}
@@ -132,9 +144,10 @@ class FittedFamily:
         return cls(config, Window((a, b), (c, d), test_year), models)
 
 
-def starts_warm(family: str, training: Training) -> bool:
-    """Whether a study asks for it, and the family can begin with the weights of the window before."""
-    return training.warm_start and FAMILIES[family].warm
+def starts_warm(config: ModelConfig, training: Training) -> bool:
+    """Whether a model begins with the weights of the window before: it is asked to, and its family can."""
+    fine_tuned = getattr(config, "refit", None) == "fine_tune"
+    return FAMILIES[config.family].warm and (fine_tuned or training.warm_start)
 
 
 def fit_family(

@@ -32,6 +32,24 @@ Codes: TypeAlias = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
+class PastCharacteristics:
+    """Characteristics that forecasts of earlier months were made from; no returns are among them.
+
+    Rows by month, then asset: those of the s-th month, ``offsets[s]:offsets[s+1]``, hold z known at the end
+    of the month before it. Views of the panel, not copies.
+    """
+
+    months: Months
+    """(S,) ascending, all before the month to be forecast"""
+    offsets: Int64
+    """(S+1,)"""
+    asset_id: Int64
+    """(m,)"""
+    characteristics: Float32
+    """(m, P)"""
+
+
+@dataclass(frozen=True)
 class MonthKnown:
     """What is known at the end of month t-1, and all that a forecast of month t may use."""
 
@@ -48,6 +66,9 @@ class MonthKnown:
     macro: Float64 | None = None
     """(S', M) macro series as known at the end of each month up to t-1, oldest first, so that the last row is
     the newest that a forecast of t may use; None where the study gives none."""
+    past: PastCharacteristics | None = None
+    """Of the months before t that the sample holds, for models that look back; with z_t-1 above as the newest
+    month, they are the sequence up to t."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +141,16 @@ class Panel:
             market_equity=self.market_equity[keep],
             exchange=None if self.exchange is None else self.exchange[keep],
             sic=None if self.sic is None else self.sic[keep],
+        )
+
+    def past(self, months: int) -> PastCharacteristics:
+        """The first so many months, without what they brought."""
+        rows = slice(0, int(self.offsets[months]))
+        return PastCharacteristics(
+            self.months[:months],
+            self.offsets[: months + 1],
+            self.asset_id[rows],
+            self.characteristics[rows],
         )
 
     def between(self, first_year: int, last_year: int) -> Panel:
@@ -234,8 +265,19 @@ class Sample:
     """Ends with the panel's months; may start earlier."""
     macro: MacroSeries | None = None
     """The same; None where the study gives no macro series."""
+    history: Panel | None = None
+    """The panel's months and the look-back before them, for models that read sequences of characteristics;
+    None: the panel alone."""
 
     def __post_init__(self) -> None:
+        if self.history is not None and (
+            len(self.history) < len(self.panel)
+            or not np.array_equal(self.history.months[-len(self) :], self.panel.months)
+        ):
+            raise ValueError(
+                "the history must end with the panel's months. Got panel months "
+                f"{_span(self.panel.months)} and history {_span(self.history.months)}"
+            )
         if self.macro is not None and self.macro.months[-1:] != self.panel.months[-1:]:
             raise ValueError(
                 "macro series must end with the panel's months. Got panel months "
@@ -261,6 +303,7 @@ class Sample:
         """What is known before the t-th month of the panel begins."""
         rows = self.panel.rows(t)
         macro = self.macro
+        history = self.history or self.panel
         return MonthKnown(
             month=self.panel.months[t],
             asset_id=self.panel.asset_id[rows],
@@ -268,6 +311,7 @@ class Sample:
             market_equity=self.panel.market_equity[rows],
             past_managed_portfolios=self.managed.x[: self.lookback + t],
             macro=None if macro is None else macro.values[: len(macro.months) - len(self) + t + 1],
+            past=history.past(len(history.months) - len(self) + t),
         )
 
     def outcome(self, t: int) -> MonthOutcome:

@@ -83,13 +83,15 @@ def attention_figure(attention: pl.DataFrame) -> Figure:
             rows["weight"].to_numpy().reshape(steps, lookback),
             cmap="cividis", vmin=0.0, vmax=highest, extent=edges, aspect="auto", interpolation="nearest",
         )  # fmt: skip
-        panel.set_title(f"K = {k}", fontsize=TEXT, color=INK)
+        panel.set_title(f"K = {k}" if k else "Without factors", fontsize=TEXT, color=INK)
         panel.tick_params(labelsize=TEXT, colors=INK)
         for axis, count in ((panel.xaxis, lookback), (panel.yaxis, steps)):
             axis.set_major_locator(MaxNLocator(integer=True, nbins=min(5, max(1, count))))
     for panel in panels[len(factors) :]:
         panel.set_visible(False)
-    figure.supxlabel("Months back (0: the month itself)", fontsize=TEXT, color=INK)
-    figure.supylabel("Decoder step", fontsize=TEXT, color=INK)
+    newest = "the month itself" if max(factors) else "the newest month known"
+    figure.supxlabel(f"Months back (0: {newest})", fontsize=TEXT, color=INK)
+    if max(factors):
+        figure.supylabel("Decoder step", fontsize=TEXT, color=INK)
     figure.colorbar(image, ax=panels.tolist()).ax.tick_params(labelsize=TEXT - 1, colors=INK)
     return settled(figure)

@@ -1,7 +1,7 @@
 """How every figure looks.
 
 A family keeps its colour, line and marker everywhere, whoever is beside it. The first seven colours are
-Okabe and Ito's, told apart by colour-blind readers; nobody tells fifteen apart. No two families share a line
+Okabe and Ito's, told apart by colour-blind readers; nobody tells more apart. No two families share a line
 (pattern and width) or a marker (shape, filled or hollow) either: these carry a print in grey. The oracle is
 dashed grey.
 """
@@ -24,12 +24,14 @@ INK, RULE, GREY = "#222222", "#d9d9d9", "#767676"
 COLOURS: Final = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000",
     "#882255", "#999933", "#332288", "#6B3A00", "#44AA99", "#B2182B", "#005A32", "#7B6FD0",
+    "#A6761D", "#E7298A", "#1B7837", "#4575B4", "#F46D43", "#5E4FA2", "#8C8C00", "#C51B7D",
 )  # fmt: skip
 LINES: Final = (
     "-", (0, (7, 1.5, 1.5, 1.5)), (0, (1.5, 1)), (0, (7, 1.5, 1.5, 1.5, 1.5, 1.5)), (0, (11, 2.5)),
+    (0, (4, 1)), (0, (11, 1.5, 3, 1.5)), (0, (3, 3)),
 )  # fmt: skip
 LINE_WIDTHS: Final = (1.7, 1.0, 2.6)
-MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "<")
+MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*")
 
 
 def family_style(family: str) -> dict[str, Any]:

@@ -33,10 +33,9 @@ class Member:
 
 
 @dataclass
-class TrainedMember:
-    """A member after early stopping: the road there, and its best weights."""
+class Course:
+    """Losses epoch by epoch, and when to stop."""
 
-    member: Member
     train_loss: list[float] = field(default_factory=list)
     """Mean squared residual per epoch, in squared percent, without the penalty."""
     validation_loss: list[float] = field(default_factory=list)
@@ -59,6 +58,13 @@ class TrainedMember:
         self.validation_loss.append(validation)
         epochs = len(self.validation_loss)
         return self.best_epoch == epochs, epochs - self.best_epoch >= patience
+
+
+@dataclass
+class TrainedMember(Course):
+    """A member after early stopping, and the road there."""
+
+    member: Member = field(kw_only=True)
 
 
 def train_members(
@@ -87,7 +93,7 @@ def train_members(
     """
     train, validation = months
     whole = validation.batch(np.arange(len(validation)))
-    trained = [TrainedMember(member) for member in members]
+    trained = [TrainedMember(member=member) for member in members]
     best: State = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     home = {name: list(range(len(tensor))) for name, tensor in best.items()}
     optimiser = _optimiser(network, members)

@@ -5,10 +5,12 @@ import polars as pl
 
 from seqpricing_core.explain.attention import compute_attention
 from seqpricing_core.explain.importance import compute_importance_sums, pool_importance
+from seqpricing_core.models.configs import ModelConfig
 from seqpricing_core.models.family import TITLES, FittedFamily
 from seqpricing_core.panel.managed_portfolios import ManagedPortfolios
-from seqpricing_core.panel.panel import Panel, Sample
-from seqpricing_dagster.assets.models import macro_in, macro_series
+from seqpricing_core.panel.panel import Panel
+from seqpricing_core.windows import sample_of_test_year
+from seqpricing_dagster.assets.models import macro_in, macro_series, tested_panel_in
 from seqpricing_dagster.io import Encoded, stored
 from seqpricing_dagster.metadata import importance_metadata, table_metadata
 from seqpricing_dagster.partitions import Years
@@ -19,11 +21,13 @@ EXPLANATION = ("explain", "report/explanations.py")
 
 def explain_assets(project: Project, years: Years) -> list[dg.AssetsDefinition]:
     """Importance of every family in every test year, and pooled over all of them."""
-    by_family = [_importance(family, project, years) for family in project.study.families]
+    by_family = [_importance(config, project, years) for config in project.study.models]
     return [*by_family, _characteristic_importance(project)]
 
 
-def _importance(family: str, project: Project, years: Years) -> dg.AssetsDefinition:
+def _importance(config: ModelConfig, project: Project, years: Years) -> dg.AssetsDefinition:
+    family = config.family
+
     @dg.asset(
         key=["explain", family, f"{family}_importance"],
         group_name=family,
@@ -32,7 +36,7 @@ def _importance(family: str, project: Project, years: Years) -> dg.AssetsDefinit
         partitions_def=years.test,
         ins={
             "fitted": dg.AssetIn(["models", family, f"{family}_models"], partition_mapping=years.same_year),
-            "panel": dg.AssetIn(["panel", "panel"], partition_mapping=years.same_year),
+            "panel": tested_panel_in(years, config),
             "managed": dg.AssetIn(["panel", "managed_portfolios"], partition_mapping=years.lookback),
             **macro_in(years.window_and_test, project.study, family),
         },
@@ -42,7 +46,7 @@ def _importance(family: str, project: Project, years: Years) -> dg.AssetsDefinit
     def importance(
         fitted: FittedFamily, panel: Panel, managed: ManagedPortfolios, **macro: pl.DataFrame
     ) -> dg.MaterializeResult[Encoded]:
-        test = Sample(panel, managed, macro_series(macro))
+        test = sample_of_test_year(fitted.window, panel, managed, macro_series(macro))
         table = compute_importance_sums(fitted, test)
         shown = importance_metadata(
             pool_importance(table), max(fitted.models), compute_attention(fitted, test)

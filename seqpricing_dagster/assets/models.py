@@ -1,21 +1,21 @@
 """Per family: one trained model per window, and its predictions of the test year."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import dagster as dg
 import polars as pl
 
 from seqpricing_core.fitted_store import fit_code_version
-from seqpricing_core.models.configs import ModelConfig
+from seqpricing_core.models.configs import ModelConfig, SequencePredictor
 from seqpricing_core.models.family import FAMILIES, TITLES, FittedFamily, starts_warm
 from seqpricing_core.panel.macro import MacroSeries
 from seqpricing_core.panel.managed_portfolios import ManagedPortfolios
-from seqpricing_core.panel.panel import Panel, Sample
+from seqpricing_core.panel.panel import Panel
 from seqpricing_core.predictions import oracle_predictions, predict_test_year
 from seqpricing_core.sources import truth_file
 from seqpricing_core.study import Study
-from seqpricing_core.windows import split_estimation, window_for
+from seqpricing_core.windows import sample_of_test_year, split_estimation, window_for
 from seqpricing_dagster.io import Encoded, stored
 from seqpricing_dagster.metadata import fit_metadata, fitted_family_metadata, predictions_metadata
 from seqpricing_dagster.partitions import Years
@@ -23,7 +23,7 @@ from seqpricing_dagster.pools import pool_of
 from seqpricing_dagster.presentation import prediction_lineage
 from seqpricing_dagster.project import Project, code_version
 
-ENGINE = ("models", "nn", "training", "windows.py")
+ENGINE = ("models", "nn", "training", "panel/sequences.py", "windows.py")
 PREDICTION = ("predictions.py", "models/factor_model.py")
 
 
@@ -59,7 +59,7 @@ def _family(config: ModelConfig, project: Project, years: Years) -> list[dg.Asse
             "panel": dg.AssetIn(["panel", "panel"], partition_mapping=years.estimation),
             "managed": dg.AssetIn(["panel", "managed_portfolios"], partition_mapping=years.estimation),
             **macro_in(years.estimation, study, family),
-            **_previous_in(years, study, family),
+            **_previous_in(years, study, config),
         },
         io_manager_key="fitted_family",
         pool=pool_of(family, study.training),
@@ -90,7 +90,7 @@ def _family(config: ModelConfig, project: Project, years: Years) -> list[dg.Asse
         partitions_def=years.test,
         ins={
             "fitted": dg.AssetIn(["models", family, f"{family}_models"], partition_mapping=years.same_year),
-            "panel": dg.AssetIn(["panel", "panel"], partition_mapping=years.same_year),
+            "panel": tested_panel_in(years, config),
             "managed": dg.AssetIn(["panel", "managed_portfolios"], partition_mapping=years.lookback),
             **macro_in(years.window_and_test, study, family),
         },
@@ -100,7 +100,8 @@ def _family(config: ModelConfig, project: Project, years: Years) -> list[dg.Asse
     def predictions(
         fitted: FittedFamily, panel: Panel, managed: ManagedPortfolios, **macro: pl.DataFrame
     ) -> dg.MaterializeResult[Encoded]:
-        table = predict_test_year(fitted, Sample(panel, managed, macro_series(macro)))
+        test = sample_of_test_year(fitted.window, panel, managed, macro_series(macro))
+        table = predict_test_year(fitted, test)
         return stored(table, **predictions_metadata(table), **prediction_lineage(study.acronyms))
 
     return [models, predictions]
@@ -115,12 +116,22 @@ def macro_in(mapping: dg.TimeWindowPartitionMapping, study: Study, family: str) 
     )
 
 
-def _previous_in(years: Years, study: Study, family: str) -> dict[str, dg.AssetIn]:
-    """The fit of the window before as an input of families that start warm, in studies that ask for it."""
-    if not starts_warm(family, study.training):
+def tested_panel_in(years: Years, config: ModelConfig) -> dg.AssetIn:
+    """The panel of the test year; for models that read sequences of it, also of their look-back."""
+    sequences = isinstance(config, get_args(SequencePredictor))
+    return dg.AssetIn(["panel", "panel"], partition_mapping=years.lookback if sequences else years.same_year)
+
+
+def _previous_in(years: Years, study: Study, config: ModelConfig) -> dict[str, dg.AssetIn]:
+    """The fit of the window before as an input of models that go on from it.
+
+    This edge of the models asset to itself is the chain: a backfill runs its years in order, and what an
+    early year becomes anew makes the later ones stale.
+    """
+    if not starts_warm(config, study.training):
         return {}
-    key = ["models", family, f"{family}_models"]
-    return {"previous": dg.AssetIn(key, partition_mapping=years.window_before)}
+    key = ["models", config.family, f"{config.family}_models"]
+    return {"previous": dg.AssetIn(key, partition_mapping=years.windows_before)}
 
 
 def macro_series(inputs: Mapping[str, pl.DataFrame]) -> MacroSeries | None:

@@ -24,7 +24,10 @@ def signal_assets(project: Project, years: Years) -> list[dg.AssetsDefinition]:
         kinds={"arrow", "csv"},
         description="Expected returns, quantiles and long-short weights of the month after the newest one.",
         ins={
-            "panel": dg.AssetIn(["panel", "panel"], partition_mapping=years.newest),
+            "panel": dg.AssetIn(
+                ["panel", "panel"],
+                partition_mapping=years.newest_lookback if study.reads_sequences else years.newest,
+            ),
             "managed": dg.AssetIn(["panel", "managed_portfolios"], partition_mapping=years.newest_lookback),
             "characteristics": dg.AssetIn(["panel", "characteristics"], partition_mapping=years.newest),
             **{f: dg.AssetIn(["models", f, f"{f}_models"], partition_mapping=years.newest)

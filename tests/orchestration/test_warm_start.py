@@ -61,11 +61,11 @@ def test_the_second_window_goes_on_from_the_first(project, small):
 
 
 def test_lineage(project):
-    """A window reads the one before it; the first none; a family that cannot start warm has no such edge."""
+    """A window reads those before it; the first none; a family that cannot start warm has no such edge."""
     graph = build_definitions(project).resolve_asset_graph()
     key = dg.AssetKey(["models", "ca1", "ca1_models"])
     partitions, mapping = graph.get(key).partitions_def, graph.get_partition_mapping(key, key)
-    for year, before in (("2004", []), ("2005", ["2004"]), ("2006", ["2005"])):
+    for year, before in (("2004", []), ("2005", ["2004"]), ("2006", ["2004", "2005"])):
         subset = partitions.subset_with_partition_keys([year])
         found = mapping.get_upstream_mapped_partitions_result_for_partitions(subset, partitions, partitions)
         assert list(found.partitions_subset.get_partition_keys()) == before

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from seqpricing_core.models.family import FAMILIES
+from seqpricing_core.models.sequence.predictor import NETWORKS
 from seqpricing_core.pipeline import run_study
 from seqpricing_core.sources.simulated import write_simulated_market
 from seqpricing_core.storage import fingerprint, frame_to_bytes
@@ -142,7 +143,9 @@ class TestWholeRuns:
         one = {"l1": [0.001], "learning_rate": [0.01]}
         networks = {name: {"grid": one | {"beta_hidden": [[8, 4]]}} for name in ("nn", "nn_forecast")}
         sample = {"first_month": "2000-01", "last_month": "2004-12"}
-        study = make_study(models=latent_factor_models | others | networks, sample=sample)
+        sequences = {f: {"hidden": 8, "lookback": 4, "batch": 200} for f in NETWORKS}
+        sequences["dnn"]["hidden"] = [8, 4]
+        study = make_study(models=latent_factor_models | others | networks | sequences, sample=sample)
         assert set(study.families) == set(FAMILIES)
         here = run_study(study, tmp_path / "here").predictions
         assert set(here["family"]) == {*FAMILIES, "oracle"}

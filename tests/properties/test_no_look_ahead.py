@@ -20,6 +20,7 @@ from seqpricing_core import pipeline, predictions
 from seqpricing_core.characteristics import compute
 from seqpricing_core.models.factor_model import fitted_returns
 from seqpricing_core.panel import build
+from seqpricing_core.panel.panel import Sample
 from seqpricing_core.pipeline import StudyResults, run_study
 from seqpricing_core.portfolios import assign_quantiles
 from seqpricing_core.windows import Window
@@ -317,6 +318,69 @@ class TestTheWholePipeline:
                 for r in (before, after)
             ]
             assert sizes[1] < sizes[0]
+
+
+class TestSequencePredictors:
+    """The same law for models that read past months of the characteristics, fine-tuned year after year."""
+
+    SMALL: ClassVar = {"lookback": 6, "batch": 200}
+    SECTIONS: ClassVar = {
+        "models": {
+            "dnn": {"hidden": [8, 4], **SMALL},
+            "rnn": {"hidden": 4, **SMALL}, "lstm": {"hidden": 4, **SMALL}, "gru": {"hidden": 4, **SMALL},
+            "bi_lstm": {"hidden": 4, **SMALL}, "lstm_att": {"hidden": 4, **SMALL},
+            "transformer": {"hidden": 8, "heads": 2, **SMALL},
+        },
+        "training": {"max_epochs": 2, "patience": 2},
+    }  # fmt: skip
+
+    @pytest.fixture(scope="class")
+    def sequences(self, run, tables):
+        return run(tables, **self.SECTIONS)
+
+    @pytest.mark.parametrize("t", ["2004-06", "2005-01"])
+    def test_changing_the_future_changes_no_forecast(self, expected_returns_change, tables, sequences, t):
+        t = month(t)
+        found, before, after = expected_returns_change(tables, t, before=sequences, **self.SECTIONS)
+        assert found == []
+        assert same_portfolios_are_formed(t, before, after)
+        key = ["family", "number_of_factors", "month", "asset_id"]
+        rows = before.predictions.join(after.predictions, on=key, suffix="_after")
+        later = (
+            rows.filter(pl.col("month") > t)
+            .group_by("family")
+            .agg((pl.col("expected_return") != pl.col("expected_return_after")).mean())
+        )
+        assert set(later["family"]) == set(self.SECTIONS["models"])
+        assert later["expected_return"].min() > 0.99
+
+    def test_a_window_that_ends_in_the_month_is_caught(
+        self, expected_returns_change, tables, sequences, monkeypatch
+    ):
+        """A planted leak: sequences that hold z_t, known only once t is over, in the place of z_t-1."""
+        honest_known = Sample.known
+
+        def late(self, t):
+            known = honest_known(self, t)
+            return honest_known(self, t + 1) if t + 1 < len(self) else known
+
+        def forecast(model, test):
+            months = [late(test, t) for t in range(len(test))]
+            wanted = [test.known(t).asset_id for t in range(len(test))]
+            return [
+                dict(zip(m.asset_id, model.expected_returns(m), strict=True)) | {"ids": ids}
+                for m, ids in zip(months, wanted, strict=True)
+            ]
+
+        def aligned(model, test):
+            return [
+                np.array([month.get(asset, 0.0) for asset in month["ids"]]) for month in forecast(model, test)
+            ]
+
+        monkeypatch.setattr(predictions, "forecast_months", aligned)
+        only = self.SECTIONS | {"models": {"lstm": self.SECTIONS["models"]["lstm"]}}
+        found, _, _ = expected_returns_change(tables, month("2004-06"), **only)
+        assert any(d.quantity == "expected_return" for d in found)
 
 
 class TestPublicFiles:

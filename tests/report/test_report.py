@@ -378,7 +378,7 @@ class TestFigures:
             assert len({str(style[key]) for style in styles}) == len(styles)
 
     def test_no_two_of_all_families_share_a_line_or_a_marker(self):
-        """Fifteen and the oracle: whichever of them a figure shows, its lines differ, and its markers."""
+        """All of them and the oracle: whichever of them a figure shows, its lines differ, and its markers."""
         styles = [family_style(family) for family in TITLES]
         hollow = [style.get("markerfacecolor") == "white" for style in styles]
         lines = {(str(style["linestyle"]), style["linewidth"]) for style in styles}
