@@ -1,0 +1,131 @@
+"""Tables as files: CSV and LaTeX (booktabs) with the numbers of the page."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from seqpricing_core.report.table import Block, Row, Table
+
+MINUS, DASH = "−", "–"
+LATEX: Final = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
+    "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"$<$", ">": r"$>$",
+    MINUS: "$-$", DASH: "--", "²": "$^2$", "′": "$'$", "Σ": r"$\Sigma$", "α": r"$\alpha$", "β": r"$\beta$",
+    "√": r"$\surd$", "×": r"$\times$", "’": "'", "…": r"\ldots{}", "→": r"$\to$", "≥": r"$\ge$", "≤": r"$\le$",
+}  # fmt: skip
+ASSETS: Final = {"r": "$r_t$", "x": "$x_t$"}
+DOCUMENT = r"""\documentclass[10pt]{article}
+\usepackage[T1]{fontenc}
+\usepackage[utf8]{inputenc}
+\usepackage[a4paper,margin=20mm]{geometry}
+\usepackage{booktabs}
+\usepackage{graphicx}
+\usepackage{longtable}
+\begin{document}
+%s
+\end{document}
+"""
+
+
+def to_csv(table: Table) -> bytes:
+    """One line per row; ASCII minus; a column of its own for what stands below or beside a value.
+
+    The value of the oracle, which has one K of its own, stands in the first column.
+    """
+    below, share = _extras(table)
+    header = ["group", *table.labels]
+    for column in table.columns:
+        header += [column, *([f"{column}, {table.below}"] if below else [])]
+        header += [f"{column}, share of oracle"] if share else []
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    for block in table.blocks:
+        for row in block.rows:
+            first, *others = row.labels
+            model = first if row.oracle_factors is None else f"{first} K = {row.oracle_factors}"
+            values = [block.title, model, *others]
+            for cell in row.cells:
+                values += [cell.text, *([cell.below.strip("[]()")] if below else [])]
+                values += [cell.share] if share else []
+            writer.writerow([*(plain(value) for value in values), *[""] * (len(header) - len(values))])
+    return buffer.getvalue().encode()
+
+
+def to_latex(table: Table, caption: str) -> str:
+    """A ``table`` environment with a booktabs ``tabular``; no wider than the page.
+
+    What stands below or beside a value is set in a row of its own, in parentheses or brackets.
+    """
+    unit = f" ({table.unit})" if table.unit else ""
+    columns = "l" * len(table.labels) + "r" * len(table.columns)
+    lines = [
+        rf"\begin{{table}}[htbp]\centering\caption{{{escape(caption + table.title + unit)}}}",
+        rf"\label{{tab:{table.name}}}",
+        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        " & ".join(map(escape, (*table.labels, *table.columns))) + r" \\",
+        *(line for block in table.blocks for line in _block(block, table)),
+        r"\bottomrule",
+        r"\end{tabular}}",
+    ]
+    if table.note:
+        lines.append(rf"\par\smallskip\parbox{{\linewidth}}{{\footnotesize {escape(table.note)}}}")
+    return "\n".join([*lines, r"\end{table}", ""])
+
+
+def document(title: str, names: Sequence[str]) -> str:
+    """A LaTeX file that reads all tables; lies beside their folder ``tables``."""
+    inputs = [rf"\section*{{{escape(title)}}}"]
+    for place, name in enumerate(names):
+        inputs.append(rf"\input{{tables/{name}.tex}}")
+        if place % 4 == 3:
+            inputs.append(r"\clearpage")  # LaTeX holds few floats at once
+    return DOCUMENT % "\n".join(inputs)
+
+
+def plain(text: str) -> str:
+    """As a spreadsheet reads numbers."""
+    return text.replace(MINUS, "-")
+
+
+def escape(text: str) -> str:
+    """For LaTeX; what it knows no sign for becomes a question mark rather than an error."""
+    return "".join(LATEX.get(c, c if c.isascii() or c in "äöüÄÖÜßéèáíóúñç" else "?") for c in text)
+
+
+def _block(block: Block, table: Table) -> Iterator[str]:
+    yield r"\midrule"
+    if block.title:
+        width = len(table.labels) + len(table.columns)
+        yield rf"\multicolumn{{{width}}}{{l}}{{\textit{{{escape(block.title)}}}}} \\"
+    for row in block.rows:
+        labels = [ASSETS.get(label, escape(label)) for label in row.labels]
+        if row.oracle_factors is not None:
+            labels[0] += f" ($K = {row.oracle_factors}$)"
+            (cell,) = row.cells
+            yield " & ".join([*labels, rf"\multicolumn{{{len(table.columns)}}}{{c}}{{{escape(cell.text)}}}"]) + r" \\"
+            continue
+        yield " & ".join([*labels, *(_bold(cell.text, best=cell.best) for cell in row.cells)]) + r" \\"
+        yield from _second_line(row)
+
+
+def _second_line(row: Row) -> Iterator[str]:
+    extras = [" ".join(filter(None, (cell.below, cell.share and f"({cell.share})"))) for cell in row.cells]
+    if any(extras):
+        small = [rf"\footnotesize {escape(extra)}" if extra else "" for extra in extras]
+        yield " & ".join([*[""] * len(row.labels), *small]) + r" \\"
+
+
+def _bold(text: str, *, best: bool) -> str:
+    return rf"\textbf{{{escape(text)}}}" if best else escape(text)
+
+
+def _extras(table: Table) -> tuple[bool, bool]:
+    """Whether any cell has something below it, and a share of the oracle's score."""
+    cells = [cell for block in table.blocks for row in block.rows for cell in row.cells]
+    return any(cell.below for cell in cells), any(cell.share for cell in cells)
