@@ -47,6 +47,7 @@ SETTINGS: dict[str, Any] = {
     },
     "training": {"max_epochs": 4, "patience": 2, "batch_months": 12, "seeds": [1]},
     "portfolios": {"quantiles": 5},
+    "inference": {"replications": 99},
 }
 """Test years 2004 and 2005, one family of each kind; a run takes about two seconds."""
 

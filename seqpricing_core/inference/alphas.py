@@ -75,7 +75,16 @@ def compute_exposures(
         if FACTOR_MODELS[model] and isinstance(fit, Regression):
             slopes = zip(FACTOR_MODELS[model], fit.coefficients[1:], strict=True)
             rows = [
-                (model, factor, b.estimate, b.standard_error, b.statistic, b.p_value, fit.r_squared, fit.months)
+                (
+                    model,
+                    factor,
+                    b.estimate,
+                    b.standard_error,
+                    b.statistic,
+                    b.p_value,
+                    fit.r_squared,
+                    fit.months,
+                )
                 for factor, b in slopes
             ]
             return pl.DataFrame(rows, schema=EXPOSURES, orient="row")

@@ -25,10 +25,13 @@ def rank_correlations_table(portfolios: Sequence[PortfolioKind]) -> pl.DataFrame
         ranks = np.array([rankdata(series) for series in portfolio.returns.values()])
         centred = ranks - ranks.mean(axis=1, keepdims=True)
         length = np.sqrt((centred**2).sum(axis=1))
-        scaled = np.divide(centred, length[:, None], out=np.full_like(centred, np.nan), where=length[:, None] > 0)
+        scaled = np.divide(
+            centred, length[:, None], out=np.full_like(centred, np.nan), where=length[:, None] > 0
+        )
         matrix = np.clip(scaled @ scaled.T, -1, 1)
         rows += [
-            pair_keys(a, b) | {"weights": portfolio.weights, "portfolio": portfolio.portfolio, "correlation": value}
+            pair_keys(a, b)
+            | {"weights": portfolio.weights, "portfolio": portfolio.portfolio, "correlation": value}
             for a, values in zip(portfolio.returns, matrix.tolist(), strict=True)
             for b, value in zip(portfolio.returns, values, strict=True)
         ]

@@ -28,7 +28,13 @@ from seqpricing_core.portfolios import MODEL, STRATEGY
 from seqpricing_core.storage import frames_from_zip, frames_to_zip
 from seqpricing_core.study import Study
 
-__all__ = ["InferenceSettings", "InferenceTables", "compute_inference", "compute_study_inference", "published_factors"]
+__all__ = [
+    "InferenceSettings",
+    "InferenceTables",
+    "compute_inference",
+    "compute_study_inference",
+    "published_factors",
+]
 
 
 @dataclass(frozen=True)
@@ -67,8 +73,9 @@ class InferenceTables:
     exposures: pl.DataFrame
     """Of `compute_exposures`, per `STRATEGY`, before costs."""
     monotonicity: pl.DataFrame
-    """Patton-Timmermann, per model and ``weights``: ``portfolios``, ``rises`` (steps upward), ``smallest_step``
-    (monthly, decimal), ``statistic``, ``p_value`` (small: returns rise from each portfolio to the next)."""
+    """Patton-Timmermann, per model and ``weights``: ``portfolios``, ``rises`` (steps upward),
+    ``smallest_step`` (monthly, decimal), ``statistic``, ``p_value`` (small: returns rise at every
+    step)."""
     rank_correlations: pl.DataFrame
     """Spearman, of the returns before costs: `PAIR`, ``weights``, ``portfolio``, ``correlation``; every pair
     both ways round, also with itself."""

@@ -24,7 +24,7 @@ def coverage_table(managed: ManagedPortfolios) -> Table:
         stocks, condition = managed.stocks[years == year], managed.condition_number[years == year]
         values = (
             str(len(stocks)), str(stocks.min()), number(float(np.median(stocks)), 0), str(stocks.max()),
-            f"{condition.max():.2g}",
+            _condition(condition.max()),
         )  # fmt: skip
         rows.append(Row((str(year),), tuple(map(Cell, values))))
     return Table(
@@ -32,6 +32,10 @@ def coverage_table(managed: ManagedPortfolios) -> Table:
         ("Months", "Fewest stocks", "Median", "Most stocks", "Condition number"), (Block("", tuple(rows)),),
         ("Year",), note="Condition number of Z′Z: the highest of the year's months.", source=PANEL_ASSET,
     )  # fmt: skip
+
+
+def _condition(value: float) -> str:
+    return f"{value:,.0f}" if value < 1e6 else f"{value:.1e}"
 
 
 def scored_table(shown: Shown, monthly_scores: pl.DataFrame) -> Table | None:
@@ -46,7 +50,12 @@ def scored_table(shown: Shown, monthly_scores: pl.DataFrame) -> Table | None:
     rows = tuple(
         Row(
             (shown.label(row["family"], row["number_of_factors"]), factors_text(row["number_of_factors"])),
-            tuple(map(Cell, (f"{row['first']:%Y-%m}", f"{row['last']:%Y-%m}", str(row["months"]), str(row["assets"])))),
+            tuple(
+                map(
+                    Cell,
+                    (f"{row['first']:%Y-%m}", f"{row['last']:%Y-%m}", str(row["months"]), str(row["assets"])),
+                )
+            ),
         )
         for row in spans.iter_rows(named=True)
     )

@@ -19,7 +19,8 @@ from seqpricing_core.report.strategies import RETURNS_ASSET
 from seqpricing_core.report.table import Block, Cell, Row, Table
 
 PORTFOLIO_MEASURES: Final[dict[str, tuple[str, float]]] = {
-    "annual_return": ("Return (%)", 100), "annual_volatility": ("Std. dev. (%)", 100), "sharpe": ("Sharpe", 1),
+    "annual_return": ("Return (%)", 100), "annual_volatility": ("Std. dev. (%)", 100),
+    "sharpe": ("Sharpe", 1),
     "skewness": ("Skewness", 1), "kurtosis": ("Kurtosis", 1), "turnover": ("Turnover (%)", 100),
     "max_drawdown": ("MDD (%)", 100),
 }  # fmt: skip
@@ -31,9 +32,10 @@ def error_exhibit(shown: Shown, monthly_scores: pl.DataFrame) -> Table | None:
     every = monthly_scores.filter(pl.col("size_group") == ALL_STOCKS)
     columns: list[Column] = [("MSE (%)", percent("mse", 2)), ("R² (%)", percent("predictive_r2", 2))]
     table = model_table(
-        shown, "exhibit_5", "Errors of forecasts out of sample", [("", compute_forecast_measures(every, MODEL))],
-        columns, source=SCORES_ASSET,
-        note="After *sequence*, exhibit 5. MSE: mean squared error of monthly returns in decimals, times 100.",
+        shown, "exhibit_5", "Errors of forecasts out of sample",
+        [("", compute_forecast_measures(every, MODEL))], columns, source=SCORES_ASSET,
+        note="MSE: mean squared error of monthly decimal returns, times 100. The paper’s, as printed, must "
+        "be of another scale.",
     )  # fmt: skip
     measures = ("mse_stocks", "predictive_r2_stocks")
     block = None if shown.family else _published_models([published("sequence", name) for name in measures])
@@ -63,9 +65,10 @@ def portfolio_exhibit(
     table = model_table(
         shown, f"exhibit_{exhibit or weights}", f"Long–short portfolios, {weights} weights", groups, columns,
         unit="annual, before costs", source=RETURNS_ASSET,
-        note="After *sequence*, exhibits 6 and 7. Kurtosis in excess of the normal distribution's. Turnover: a "
-        "month, in that paper's definition. MDD: largest compounded drawdown. Panel B leaves out stocks below "
-        "the 20th percentile of market equity (of NYSE stocks where exchanges are known, else of all).",
+        note="Kurtosis in excess of the normal distribution's. Turnover: a month, in that paper's definition, "
+        "which counts half of what is traded per dollar of each leg. MDD: largest compounded "
+        "drawdown. Panel B leaves out stocks below the 20th percentile of market equity (of NYSE stocks where "
+        "exchanges are known, else of all).",
     )  # fmt: skip
     if table is None or shown.family:
         return table
@@ -77,7 +80,9 @@ def portfolio_exhibit(
 def _annual(portfolio_returns: pl.DataFrame, weights: str) -> pl.DataFrame:
     chosen = portfolio_returns.filter(weights=weights, portfolio="long_short")
     # compute_return_measures averages the column that it finds under this name.
-    sequence = chosen.with_columns(turnover="turnover_sequence") if "turnover_sequence" in chosen.columns else chosen
+    sequence = (
+        chosen.with_columns(turnover="turnover_sequence") if "turnover_sequence" in chosen.columns else chosen
+    )
     return compute_return_measures(sequence)
 
 

@@ -14,7 +14,8 @@ LATEX: Final = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
     "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"$<$", ">": r"$>$",
     MINUS: "$-$", DASH: "--", "²": "$^2$", "′": "$'$", "Σ": r"$\Sigma$", "α": r"$\alpha$", "β": r"$\beta$",
-    "√": r"$\surd$", "×": r"$\times$", "’": "'", "…": r"\ldots{}", "→": r"$\to$", "≥": r"$\ge$", "≤": r"$\le$",
+    "√": r"$\surd$", "×": r"$\times$",
+    "’": "'", "…": r"\ldots{}", "→": r"$\to$", "≥": r"$\ge$", "≤": r"$\le$",
 }  # fmt: skip
 ASSETS: Final = {"r": "$r_t$", "x": "$x_t$"}
 DOCUMENT = r"""\documentclass[10pt]{article}
@@ -53,6 +54,25 @@ def to_csv(table: Table) -> bytes:
                 values += [cell.share] if share else []
             writer.writerow([*(plain(value) for value in values), *[""] * (len(header) - len(values))])
     return buffer.getvalue().encode()
+
+
+def to_markdown(table: Table) -> str:
+    """For the Dagster UI; what stands below or beside a value follows it in the cell."""
+    head = [*table.labels, *table.columns]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for block in table.blocks:
+        if block.title:
+            lines.append(f"| *{block.title}* " + "| " * (len(head) - 1) + "|")
+        for row in block.rows:
+            first, *others = row.labels
+            model = first if row.oracle_factors is None else f"{first} K = {row.oracle_factors}"
+            cells = [
+                " ".join(filter(None, (cell.text, cell.below, cell.share and f"({cell.share})")))
+                for cell in row.cells
+            ]
+            values = [model, *others, *cells]
+            lines.append(f"| {' | '.join([*values, *[''] * (len(head) - len(values))])} |")
+    return "\n".join([*lines, *(["", table.note] if table.note else [])])
 
 
 def to_latex(table: Table, caption: str) -> str:
@@ -108,7 +128,10 @@ def _block(block: Block, table: Table) -> Iterator[str]:
         if row.oracle_factors is not None:
             labels[0] += f" ($K = {row.oracle_factors}$)"
             (cell,) = row.cells
-            yield " & ".join([*labels, rf"\multicolumn{{{len(table.columns)}}}{{c}}{{{escape(cell.text)}}}"]) + r" \\"
+            yield (
+                " & ".join([*labels, rf"\multicolumn{{{len(table.columns)}}}{{c}}{{{escape(cell.text)}}}"])
+                + r" \\"
+            )
             continue
         yield " & ".join([*labels, *(_bold(cell.text, best=cell.best) for cell in row.cells)]) + r" \\"
         yield from _second_line(row)

@@ -67,7 +67,8 @@ def _draw_lines(axes: Axes, numbers: PlotAxes, x_label: str) -> None:
         x, y = np.asarray(line.x), np.asarray(line.y)
         if numbers.filled:
             axes.fill_between(x, y, step="mid", color=line.style["color"], alpha=0.18, linewidth=0)
-        axes.plot(x, y, **line.style, **({"drawstyle": "steps-mid"} if numbers.filled else {}))
+        steps: dict[str, Any] = {"drawstyle": "steps-mid"} if numbers.filled else {}
+        axes.plot(x, y, **line.style, **steps)
     dress(axes, numbers.y_label, x_label, zero=numbers.zero)
     if numbers.filled:
         axes.set_ylim(bottom=0)

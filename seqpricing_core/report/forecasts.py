@@ -24,7 +24,7 @@ GROUP_TITLES: Final = {
 
 
 def r_squared_by_year(monthly_scores: pl.DataFrame) -> pl.DataFrame:
-    """``family``, ``number_of_factors``, ``year``, ``total_r2``, ``predictive_r2``: what `r_squared_plot` takes."""
+    """Of stocks: what `r_squared_plot` takes."""
     every = monthly_scores.filter(pl.col("size_group") == ALL_STOCKS)
     return compute_forecast_measures(every, (*MODEL, "year")).select(*MODEL, "year", *R2).sort(*MODEL, "year")
 
@@ -79,21 +79,24 @@ def forecast_table(
         ("p (SPA)", p_value("p_superior")),
     ]  # fmt: skip
     note = (
-        "Rank IC: mean over months of the Spearman correlation of expected and realised returns; ICIR: over its "
-        "standard deviation, monthly. Confidence set: of Hansen, Lunde and Nason (2011), squared errors. "
+        "Rank IC: mean over months of the Spearman correlation of expected and realised returns; ICIR: over "
+        "its standard deviation, monthly. Confidence set: of Hansen, Lunde and Nason (2011), squared errors. "
         "p (SPA): Hansen (2005); small where some other model has smaller errors."
     )
     if reference is not None:
         tests = against(inference.forecast_comparison, reference).select(*MODEL, "statistic", "p_value")
         wide = wide.join(tests, on=MODEL, how="left", maintain_order="left")
         columns += [("p (DM)", p_value("p_value"))]
-        note += f" p (DM): Diebold and Mariano, against {title_of(reference[0])} with K = {reference[1]}, two-sided."
+        against_whom = f"{title_of(reference[0])} with K = {reference[1]}"
+        note += f" p (DM): Diebold and Mariano, against {against_whom}, two-sided."
     return model_table(
         shown, "forecasts", "Errors of forecasts", [("", wide)], columns, note=note, source=SCORES_ASSET
     )
 
 
-def interval_table(shown: Shown, inference: InferenceTables, measures: dict[str, tuple[str, float, int]]) -> Table | None:
+def interval_table(
+    shown: Shown, inference: InferenceTables, measures: dict[str, tuple[str, float, int]]
+) -> Table | None:
     """Bootstrap intervals of headline numbers, a row per model; columns by measure.
 
     Parameters

@@ -43,7 +43,8 @@ def specification(plot: Plot) -> dict[str, Any]:
         suffix = "" if place == 0 else str(place + 1)
         bottom = max(0.0, top - room * axes.height / total)
         layout[f"yaxis{suffix}"] = {
-            "title": {"text": axes.y_label, "font": {"size": 12}}, "domain": [round(bottom, 4), round(top, 4)],
+            "title": {"text": axes.y_label, "font": {"size": 12}},
+            "domain": [round(bottom, 4), round(top, 4)],
             "gridcolor": RULE, "zeroline": axes.zero, "zerolinecolor": "#767676", "automargin": True,
             "rangemode": "tozero" if axes.filled else "normal",
         }  # fmt: skip

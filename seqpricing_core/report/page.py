@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -94,12 +94,18 @@ def render_report(study: Study, results: ReportInputs) -> Report:
 def _family_page(
     study: Study, results: ReportInputs, scores: Scores, family: str, sections: Sequence[Section]
 ) -> bytes:
+    own = [f"{kind}/{family}/" for kind in ("models", "predictions", "explain")]
+    others = [f"{kind}/{other}/" for kind in ("models", "predictions") for other in _families(study, results)]
+    foreign = tuple(prefix for prefix in others if prefix not in own)
+    behind = tuple(one for one in results.lineage if not one.asset.startswith(foreign))
+    results = replace(results, lineage=behind)
     config = next((model for model in study.models if model.family == family), None)
     settings = {} if config is None else _settings(config.model_dump(mode="json", exclude={"family"}))
+    training = _settings(study.training.model_dump(mode="json"))
     html = _render(
         "model.html.j2", study, results, scores, sections,
         sections=sections, family=title_of(family), description=_models(study).get(title_of(family), ""),
-        settings=settings | {f"training.{k}": v for k, v in _settings(study.training.model_dump(mode="json")).items()},
+        settings=settings | {f"training.{k}": v for k, v in training.items()},
     )  # fmt: skip
     return html.encode()
 

@@ -34,8 +34,8 @@ class Picture:
     svg: Markup
     caption: str
     alternative: str
-    plot: Markup = Markup()
-    """JSON for plotly.js; empty for a figure that only stands still."""
+    plot: Markup | None = None
+    """JSON for plotly.js; None for a figure that only stands still."""
     source: str = ""
 
 
@@ -64,9 +64,7 @@ def r_squared_picture(inputs: ReportInputs, shown: Shown, absent: str = "") -> P
     )  # fmt: skip
 
 
-def strategy_pictures(
-    study: Study, inputs: ReportInputs, shown: Shown, absent: str = ""
-) -> list[Picture]:
+def strategy_pictures(study: Study, inputs: ReportInputs, shown: Shown, absent: str = "") -> list[Picture]:
     """Cumulative returns, returns by portfolio, turnover."""
     returns, weightings = inputs.portfolio_returns, study.portfolios.weights
     found = [

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from seqpricing_core.months import Months, month_ends
+from seqpricing_core.panel.panel import Float64
 from seqpricing_core.portfolios import MODEL
 from seqpricing_core.report.shown import Shown
 from seqpricing_core.report.style import COLOURS, factors_style, family_style
@@ -28,7 +29,7 @@ class Line:
     style: dict[str, Any]
     """For matplotlib, with ``label``."""
     x: Sequence[Any]
-    y: Sequence[float]
+    y: Float64
 
 
 @dataclass(frozen=True)
@@ -154,5 +155,5 @@ def _by_model(table: pl.DataFrame, shown: Shown) -> Iterator[tuple[dict[str, Any
     """How a model is drawn, and its rows."""
     for (family, factors), group in shown.rows(table).group_by(MODEL, maintain_order=True):
         name = str(family)
-        style = factors_style(int(factors)) if shown.family else family_style(name)  # type: ignore[call-overload]
+        style = factors_style(int(factors)) if shown.family else family_style(name)
         yield dict(style), group

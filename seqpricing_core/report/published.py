@@ -58,7 +58,11 @@ def published(paper: str, measure: str, source: str | None = None) -> Published 
     source
         Where a measure stands in several tables (panels A and B), which one.
     """
-    rows = [r for r in _file() if r["paper"] == paper and r["measure"] == measure and source in (None, r["source"])]
+    rows = [
+        r
+        for r in _file()
+        if r["paper"] == paper and r["measure"] == measure and source in (None, r["source"])
+    ]
     if not rows:
         return None
     values = {
@@ -111,7 +115,8 @@ def published_block(
 
 COUNTERPARTS: Final = {
     "total_r2": "memory, table 1", "predictive_r2": "memory, table 2", "sharpe_equal": "memory, table 3",
-    "sharpe_value": "memory, table 4", "sharpe_tests": "memory, table 5", "net_sharpe_equal": "memory, table 6",
+    "sharpe_value": "memory, table 4", "sharpe_tests": "memory, table 5",
+    "net_sharpe_equal": "memory, table 6",
     "net_sharpe_value": "memory, table 7", "importance": "memory, figure 5",
     "correlations": "memory, figure 6", "odd_even": "memory, table .9", "exhibit_5": "sequence, exhibit 5",
     "exhibit_6": "sequence, exhibit 6", "exhibit_7": "sequence, exhibit 7",
@@ -121,6 +126,8 @@ COUNTERPARTS: Final = {
 def counterpart(name: str) -> str:
     """The table or figure of a paper that a table of ours, by its name, is after; "" for none."""
     for ours, theirs in COUNTERPARTS.items():
-        if name == ours or (name.startswith(f"{ours}_") and ours in ("sharpe_tests", "importance", "correlations")):
+        if name == ours or (
+            name.startswith(f"{ours}_") and ours in ("sharpe_tests", "importance", "correlations")
+        ):
             return theirs
     return ""

@@ -59,19 +59,20 @@ class StudyRecord:
 
 
 def read_record(folder: Path) -> StudyRecord:
-    """Of an output folder of a study, of a report's folder, or of a copy of either.
+    """Of an output folder of a study, of a report's folder, of a copy of either, or the record's own file.
 
     Raises
     ------
     InputError
         No record there, or one that cannot be read.
     """
-    path = next((folder / place for place in PLACES if (folder / place).is_file()), None)
+    places = (folder, *(folder / place for place in PLACES))
+    path = next((place for place in places if place.is_file()), None)
     if path is None:
         raise InputError(
             "the folder holds no record of a study",
             where=str(folder),
-            expected=f"{PLACES[0]}, as a report leaves it, in this folder or in {PLACES[1].rsplit('/', 1)[0]}",
+            expected=f"one of {', '.join(PLACES)}, as a report leaves it",
             remedy="name the output folder of a finished study, or materialize its report again",
         )
     try:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from seqpricing_core.inference.study_inference import InferenceTables
 from seqpricing_core.report.coverage import coverage_table, scored_table
 from seqpricing_core.report.exhibits import error_exhibit, portfolio_exhibit
 from seqpricing_core.report.forecasts import (
@@ -24,7 +25,7 @@ from seqpricing_core.report.pictures import (
     r_squared_picture,
     strategy_pictures,
 )
-from seqpricing_core.report.shown import Shown
+from seqpricing_core.report.shown import Model, Shown
 from seqpricing_core.report.significance import (
     correlation_table,
     joint_alpha_table,
@@ -57,7 +58,7 @@ class Section:
 def study_sections(study: Study, inputs: ReportInputs, scores: Scores) -> tuple[Section, ...]:
     """Of the page of the study; what has neither table nor figure nor text is left out."""
     shown = Shown(inputs.largest_factors)
-    absent = absent_families(study.families, inputs, shown.factors)
+    absent, tests = absent_families(study.families, inputs, shown.factors), inputs.inference
     strategy = strategy_pictures(study, inputs, shown, absent)
     sections = (
         Section("r2", "Explaining and predicting returns",
@@ -65,9 +66,10 @@ def study_sections(study: Study, inputs: ReportInputs, scores: Scores) -> tuple[
                 (r_squared_picture(inputs, shown, absent),)),
         Section("portfolios", "Portfolios",
                 (*strategy_tables(scores), *_portfolio_tables(study, inputs, shown)), tuple(strategy)),
-        Section("tests", "Are the differences more than luck?", _test_tables(study, inputs, shown)),
-        Section("factors", "Exposure to known factors", _factor_tables(study, inputs, shown),
-                text=_factor_text(inputs)),
+        Section("tests", "Are the differences more than luck?", () if tests is None else
+                test_tables(study, inputs.models, tests, shown)),
+        Section("factors", "Exposure to known factors",
+                () if tests is None else factor_tables(study, tests, shown), text=_factor_text(inputs)),
         Section("importance", "What drives the models", _given(
             [inputs.importance is not None and importance_table(shown, inputs.importance)]
         ), tuple(importance_pictures(inputs, shown))),
@@ -92,19 +94,19 @@ def family_sections(study: Study, inputs: ReportInputs, scores: Scores, family: 
     """Of the page of one family: all of its K."""
     factors = [k for f, k in inputs.models if f == family]
     shown = Shown(max(factors, default=0), family)
-    tests: list[Table | None] = []
-    if inputs.inference is not None:
-        tests.append(interval_table(shown, inputs.inference, scores.headline))
-        tests += [deflated_table(shown, inputs.inference, weights) for weights in study.portfolios.weights]
+    tests, sure = inputs.inference, list[Table | None]()
+    if tests is not None:
+        sure.append(interval_table(shown, tests, scores.headline))
+        sure += [deflated_table(shown, tests, weights) for weights in study.portfolios.weights]
     sections = (
         Section("scores", "Scores by number of factors",
                 (family_table(scores, family), *_forecast_tables(study, inputs, shown)),
                 (r_squared_picture(inputs, shown),)),
         Section("portfolios", "Portfolios", _portfolio_tables(study, inputs, shown),
                 tuple(strategy_pictures(study, inputs, shown))),
-        Section("tests", "How sure are these numbers?", _given(tests)),
-        Section("factors", "Exposure to known factors", _factor_tables(study, inputs, shown),
-                text=_factor_text(inputs)),
+        Section("tests", "How sure are these numbers?", _given(sure)),
+        Section("factors", "Exposure to known factors",
+                () if tests is None else factor_tables(study, tests, shown), text=_factor_text(inputs)),
         Section("importance", "What drives the model", _given(
             [inputs.importance is not None and importance_table(shown, inputs.importance)]
         )),
@@ -135,26 +137,29 @@ def _portfolio_tables(study: Study, inputs: ReportInputs, shown: Shown) -> tuple
     return _given(make(weights) for make in makers for weights in weightings)
 
 
-def _test_tables(study: Study, inputs: ReportInputs, shown: Shown) -> tuple[Table, ...]:
-    if inputs.inference is None:
-        return ()
-    tests, weightings = inputs.inference, study.portfolios.weights
-    reference = reference_model(study, inputs.models)
+def test_tables(
+    study: Study, models: Sequence[Model], tests: InferenceTables, shown: Shown
+) -> tuple[Table, ...]:
+    """Tests between models."""
+    weightings, reference = study.portfolios.weights, reference_model(study, models)
     tables: list[Table | None] = []
     if reference is not None:
         tables += [sharpe_test_table(shown, study, tests, reference, weights) for weights in weightings]
     tables += [
-        correlation_table(shown, tests, weights, portfolio) for portfolio in PORTFOLIOS for weights in weightings
+        correlation_table(shown, tests, weights, portfolio)
+        for portfolio in PORTFOLIOS
+        for weights in weightings
     ]
     tables += [deflated_table(shown, tests, weights) for weights in weightings]
     return _given(tables)
 
 
-def _factor_tables(study: Study, inputs: ReportInputs, shown: Shown) -> tuple[Table, ...]:
-    if inputs.inference is None:
-        return ()
-    tests, weightings = inputs.inference, study.portfolios.weights
-    tables = [alpha_table(shown, tests, weights, costs) for weights in weightings for costs in ("before", "after")]
+def factor_tables(study: Study, tests: InferenceTables, shown: Shown) -> tuple[Table, ...]:
+    """Alphas, exposures, joint tests."""
+    weightings = study.portfolios.weights
+    tables = [
+        alpha_table(shown, tests, weights, costs) for weights in weightings for costs in ("before", "after")
+    ]
     tables += [exposure_table(shown, tests, weights) for weights in weightings]
     tables += [joint_alpha_table(shown, tests, weights) for weights in weightings]
     return _given(tables)
@@ -172,5 +177,5 @@ def _factor_text(inputs: ReportInputs) -> str:
     return ""
 
 
-def _given(tables: Iterable[Table | None | bool]) -> tuple[Table, ...]:
+def _given(tables: Iterable[Table | bool | None]) -> tuple[Table, ...]:
     return tuple(table for table in tables if isinstance(table, Table))

@@ -110,7 +110,15 @@ def model_table(
         return None
     headers = tuple(header for header, _ in columns)
     return Table(
-        shown.slug + name, title + shown.where, unit, headers, tuple(blocks), shown.labels, below, note, source
+        shown.slug + name,
+        title + shown.where,
+        unit,
+        headers,
+        tuple(blocks),
+        shown.labels,
+        below,
+        note,
+        source,
     )
 
 

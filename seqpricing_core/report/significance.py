@@ -54,9 +54,9 @@ def sharpe_test_table(
             ("p (Holm)", p_value(f"p_holm_{name}")),
         ]
     label = f"{title_of(reference[0])}{f', K = {reference[1]}' if reference[1] else ''}"
+    question = f"Does {title_of(reference[0])} have the higher Sharpe ratio? {weights.capitalize()} weights"
     table = model_table(
-        Shown(shown.factors), f"sharpe_tests_{weights}", f"Is the Sharpe ratio of {label} higher? "
-        f"{weights.capitalize()} weights", [("", wide)], columns, source=TESTS_ASSET,
+        Shown(shown.factors), f"sharpe_tests_{weights}", question, [("", wide)], columns, source=TESTS_ASSET,
         note=f"Difference: annual Sharpe ratio of {label} minus the model's. p: Jobson and Korkie with "
         "Memmel's correction, one-sided, small if the first is higher. p (LW): Ledoit and Wolf's bootstrap, "
         "two-sided. p (Holm): the two-sided Jobson-Korkie test, adjusted for all pairs tested. "
@@ -79,7 +79,12 @@ def _published_tests(study: Study, portfolios: Sequence[str]) -> Block | None:
         cells = []
         for name in portfolios:
             found = figures[name]
-            cells += [Cell(ABSENT), Cell(found.text(model, 6) if found else ABSENT), Cell(ABSENT), Cell(ABSENT)]
+            cells += [
+                Cell(ABSENT),
+                Cell(found.text(model, 6) if found else ABSENT),
+                Cell(ABSENT),
+                Cell(ABSENT),
+            ]
         rows.append(Row((model,), tuple(cells)))
     return Block(f"{first.title}, K = 6", tuple(rows), published=True) if rows else None
 

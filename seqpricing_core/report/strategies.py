@@ -33,7 +33,9 @@ def quantile_table(
     quantiles = [name for name in wide.columns if name not in MODEL]
     columns: list[Column] = [(name, percent(name, 2)) for name in quantiles]
     if inference is not None:
-        tests = inference.monotonicity.filter(weights=weights).select(*MODEL, "rises", "portfolios", "p_value")
+        tests = inference.monotonicity.filter(weights=weights).select(
+            *MODEL, "rises", "portfolios", "p_value"
+        )
         wide = wide.join(tests, on=MODEL, how="left", maintain_order="left")
         columns += [("Steps up", _steps), ("p", p_value("p_value"))]
     note = "Portfolios from the lowest to the highest expected return, before costs."
@@ -63,8 +65,8 @@ def drawdown_table(shown: Shown, portfolio_returns: pl.DataFrame, weights: str) 
     return model_table(
         shown, f"drawdowns_{weights}", f"Largest drawdown, {weights} weights, before costs", groups, columns,
         unit="% of the highest wealth so far, compounded",
-        note="Months under water: from the high to its recovery, or to the last month. A long–short portfolio "
-        "earns its two legs on one dollar each, rebalanced every month.",
+        note="Months under water: from the high to its recovery, or to the last month. A long–short "
+        "portfolio earns its two legs on one dollar each, rebalanced every month.",
         source=RETURNS_ASSET,
     )  # fmt: skip
 
@@ -77,8 +79,11 @@ def alpha_table(shown: Shown, inference: InferenceTables, weights: str, costs: s
         for name, title in PORTFOLIOS.items()
     ]
     columns: list[Column] = [
-        ("Mean return" if model == "mean" else f"{model} alpha",
-         estimate(f"alpha_{model}", f"t_statistic_{model}", 100 * MONTHS_PER_YEAR, 1)) for model in FACTOR_MODELS
+        (
+            "Mean return" if model == "mean" else f"{model} alpha",
+            estimate(f"alpha_{model}", f"t_statistic_{model}", 100 * MONTHS_PER_YEAR, 1),
+        )
+        for model in FACTOR_MODELS
     ]
     return model_table(
         shown, f"alphas_{weights}_{costs}", f"Mean returns and alphas, {weights} weights, {costs} costs",
@@ -101,7 +106,9 @@ def exposure_table(shown: Shown, inference: InferenceTables, weights: str) -> Ta
         fits = chosen.select(*MODEL, "r_squared").unique(maintain_order=True)
         wide = _wide(chosen, "factor", ("beta", "t_statistic"))
         groups.append((title, wide.join(fits, on=MODEL, how="left", maintain_order="left")))
-    columns: list[Column] = [(FACTOR_TITLES.get(f, f), estimate(f"beta_{f}", f"t_statistic_{f}")) for f in found]
+    columns: list[Column] = [
+        (FACTOR_TITLES.get(f, f), estimate(f"beta_{f}", f"t_statistic_{f}")) for f in found
+    ]
     columns.append(("R² (%)", percent("r_squared", 1)))
     return model_table(
         shown, f"exposures_{weights}", f"Exposure to known factors ({model}), {weights} weights", groups,

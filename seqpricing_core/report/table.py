@@ -9,6 +9,9 @@ from typing import Final, Literal, TypeGuard
 ABSENT: Final = "–"
 """Not estimated; as a number of factors, a forecaster's, which has none."""
 NOT_A_NUMBER: Final = "n/a"
+COLUMN_GAP: Final = 2
+HALF_PAGE: Final = 74
+"""In characters of the page's tables, at its full width."""
 Below = Literal["", "standard error", "t-statistic"]
 
 
@@ -62,8 +65,15 @@ class Table:
         return self if block is None else replace(self, blocks=(*self.blocks, block))
 
     @property
-    def rows(self) -> int:
-        return sum(len(block.rows) for block in self.blocks)
+    def wide(self) -> bool:
+        """Whether half a page is too narrow for it."""
+        rows = [row for block in self.blocks for row in block.rows]
+        texts = [[header, *(row.labels[i] for row in rows)] for i, header in enumerate(self.labels)]
+        texts += [
+            [header, *(row.cells[i].text for row in rows if i < len(row.cells) > 1)]
+            for i, header in enumerate(self.columns)
+        ]
+        return sum(max(map(len, column)) + COLUMN_GAP for column in texts) > HALF_PAGE
 
 
 def finite(value: float | None) -> TypeGuard[float]:

@@ -141,7 +141,9 @@ class Scores:
             Block(
                 block,
                 tuple(
-                    self._row(family, measure, suffix, assets) for family in families for suffix, assets in kinds
+                    self._row(family, measure, suffix, assets)
+                    for family in families
+                    for suffix, assets in kinds
                 ),
             )
             for block, kinds in blocks
@@ -204,8 +206,11 @@ def strategy_tables(scores: Scores) -> list[Table]:
 
 def family_table(scores: Scores, family: str) -> Table:
     """Headline scores of one family, a row per K."""
+
     def row(k: int) -> Row:
-        cells = (scores.cell(family, k, measure, name) for name, (measure, _) in scores.headline_measures.items())
+        cells = (
+            scores.cell(family, k, measure, name) for name, (measure, _) in scores.headline_measures.items()
+        )
         return Row((str(k) if k else ABSENT,), tuple(replace(cell, best=False) for cell in cells))
 
     rows = tuple(row(k) for k in scores.factors if scores.estimated(family, k))

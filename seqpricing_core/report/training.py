@@ -26,8 +26,8 @@ def training_table(family: str, records: Sequence[TrainingRecord]) -> Table | No
     return Table(
         f"{family}_training", f"Training record of {title_of(family)}", "",
         ("What won", "Candidates", "Epochs", "Best epoch", "Validation loss"), (Block("", rows),), LABELS,
-        note="Candidates and epochs by validation loss, of which the lowest wins; its weights are those of the "
-        "best epoch. Losses are in the family's own units (of networks, squared percent).",
+        note="The candidate with the lowest validation loss wins, with the weights of its best epoch. Losses "
+        "are in the family's own units (of networks, squared percent).",
         source=f"models/{family}/{family}_models",
     )  # fmt: skip
 
@@ -52,8 +52,8 @@ def training_summary(families: Sequence[str], records: Sequence[TrainingRecord])
     return Table(
         "training", "Training", "", ("Windows", "Fits", "Candidates", "Best epoch", "Not converged"),
         (Block("", tuple(rows)),),
-        note="Fits: of every window, K and seed. Ranges are lowest to highest. The page of each model has every "
-        "window.",
+        note="Fits: of every window, K and seed. Ranges are lowest to highest. The page of each model has "
+        "every window.",
         source="models",
     )  # fmt: skip
 
@@ -70,7 +70,7 @@ def losses_by_year(family: str, records: Sequence[TrainingRecord]) -> dict[int, 
 
 def _cells(record: Mapping[str, Any]) -> tuple[str, ...]:
     losses = record.get("validation_loss")
-    lowest = min(losses) if isinstance(losses, list) and losses else losses
+    lowest: Any = min(losses, default=None) if isinstance(losses, list) else losses
     return (
         _winner(record),
         str(len(record["candidates"])) if record.get("candidates") else ABSENT,

@@ -53,7 +53,7 @@ def test_same_bytes_as_the_plain_pipeline(project, tmp_path):
 
 def test_every_check_passed(project, benchmark_instance):
     keys = build_definitions(project).resolve_asset_graph().asset_check_keys
-    assert len(keys) == 4 + 2 * len(MODELS)
+    assert len(keys) == 8 + 2 * len(MODELS)
     summary = benchmark_instance.event_log_storage.get_latest_asset_check_execution_by_key(list(keys))
     assert {key: record.status.value for key, record in summary.items()} == dict.fromkeys(keys, "SUCCEEDED")
 
