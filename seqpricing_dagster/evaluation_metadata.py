@@ -29,12 +29,19 @@ from seqpricing_core.study import Study
 from seqpricing_dagster.metadata import plot_metadata
 
 
-def portfolio_metadata(study: Study, returns: pl.DataFrame) -> dict[str, Any]:
-    """Cumulative returns, returns by portfolio, turnover; deciles, drawdowns, exhibits 6 and 7."""
+def portfolio_metadata(study: Study, returns: pl.DataFrame, *, stills: bool = True) -> dict[str, Any]:
+    """Cumulative returns, returns by portfolio, turnover; deciles, drawdowns, exhibits 6 and 7.
+
+    Parameters
+    ----------
+    stills
+        All plots; else the first alone.
+    """
     shown, weightings = _shown(returns), study.portfolios.weights
     plots = {f"cumulative_returns_{w}": cumulative_returns_plot(returns, shown, w) for w in weightings}
     plots["quantile_returns"] = quantile_returns_plot(returns, shown, weightings[0])
     plots["turnover_by_year"] = turnover_plot(returns, shown, weightings[0])
+    plots = plots if stills else dict(list(plots.items())[:1])
     tables = [quantile_table(shown, returns, None, w) for w in weightings]
     tables += [drawdown_table(shown, returns, w) for w in weightings]
     return {name: plot_metadata(draw(plot)) for name, plot in plots.items()} | _tables(

@@ -91,8 +91,8 @@ class StudyComparison:
         """One sentence."""
         same = len(self.numbers) - len(self.changed)
         return (
-            f"{len(self.config)} setting(s), {len(self.data)} piece(s) of data and {len(self.code)} piece(s) of "
-            f"code differ; {len(self.changed)} of {len(self.numbers)} numbers changed, {same} are the same."
+            f"{len(self.config)} setting(s), {len(self.data)} piece(s) of data and {len(self.code)} "
+            f"piece(s) of code differ; {len(self.changed)} of {len(self.numbers)} numbers changed, {same} are the same."
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import matplotlib as mpl
@@ -18,6 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from seqpricing_core.months import Months
 from seqpricing_core.report.plots import Axes as PlotAxes
 from seqpricing_core.report.plots import (
+    Losses,
     Plot,
     coverage_plot,
     cumulative_returns_plot,
@@ -36,9 +37,6 @@ from seqpricing_core.report.style import (
     new_figure,
     settled,
 )
-
-Losses = tuple[Sequence[float], Sequence[float], int]
-"""Train and validation loss per epoch (squared percent), and the best epoch from 1."""
 
 
 def draw(plot: Plot) -> Figure:

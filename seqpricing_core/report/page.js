@@ -12,6 +12,13 @@ function draw(figure) {
   }
   Plotly.newPlot(live, plot.data, plot.layout, OPTIONS);
 }
+addEventListener("beforeprint", () => {
+  for (const figure of document.querySelectorAll("figure:not(.drawn):has(script.plot)")) {
+    if (!figure.querySelector(".still")) {
+      draw(figure);
+    }
+  }
+});
 const watch = new IntersectionObserver((entries) => {
   for (const entry of entries) {
     if (entry.isIntersecting) {

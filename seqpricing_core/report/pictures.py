@@ -10,13 +10,14 @@ from matplotlib.figure import Figure
 
 from seqpricing_core.portfolios import MODEL
 from seqpricing_core.report.explanations import importance_figure
-from seqpricing_core.report.figures import draw, loss_curves_figure, to_svg
+from seqpricing_core.report.figures import draw, to_svg
 from seqpricing_core.report.inputs import ReportInputs
 from seqpricing_core.report.interactive import to_json
 from seqpricing_core.report.plots import (
     Plot,
     coverage_plot,
     cumulative_returns_plot,
+    losses_plot,
     quantile_means,
     quantile_returns_plot,
     r_squared_plot,
@@ -30,8 +31,10 @@ from seqpricing_core.study import Study
 
 @dataclass(frozen=True)
 class Picture:
+    """Still alone, interactive alone (the pages of families), or both."""
+
     name: str
-    svg: Markup
+    svg: Markup | None
     caption: str
     alternative: str
     plot: Markup | None = None
@@ -39,9 +42,9 @@ class Picture:
     source: str = ""
 
 
-def picture(plot: Plot, caption: str, alternative: str, source: str) -> Picture:
-    """A plot, drawn twice."""
-    svg = Markup(to_svg(draw(plot), plot.name))  # noqa: S704 (our own SVG)
+def picture(plot: Plot, shown: Shown, caption: str, alternative: str, source: str) -> Picture:
+    """A plot; on the page of the study drawn twice, since drawing stills for every family takes long."""
+    svg = None if shown.family else Markup(to_svg(draw(plot), plot.name))  # noqa: S704 (our own SVG)
     return Picture(plot.name, svg, caption, alternative, Markup(to_json(plot)), source)  # noqa: S704
 
 
@@ -52,14 +55,15 @@ def still(name: str, figure: Figure, caption: str, alternative: str, source: str
 def coverage_picture(inputs: ReportInputs) -> Picture:
     managed = inputs.managed
     return picture(
-        coverage_plot(managed.months, managed.stocks.tolist()), "Stocks in the panel, by month.",
-        "Number of stocks by month", "panel/managed_portfolios",
+        coverage_plot(managed.months, managed.stocks.tolist()), Shown(0),
+        "Stocks in the panel, by month.", "Number of stocks by month", "panel/managed_portfolios",
     )  # fmt: skip
 
 
 def r_squared_picture(inputs: ReportInputs, shown: Shown, absent: str = "") -> Picture:
     return picture(
-        r_squared_plot(inputs.r2_by_year, shown), f"R² of stocks in each test year{shown.where}.{absent}",
+        r_squared_plot(inputs.r2_by_year, shown), shown,
+        f"R² of stocks in each test year{shown.where}.{absent}",
         "R squared by test year and model", "evaluation/monthly_scores",
     )  # fmt: skip
 
@@ -69,7 +73,7 @@ def strategy_pictures(study: Study, inputs: ReportInputs, shown: Shown, absent: 
     returns, weightings = inputs.portfolio_returns, study.portfolios.weights
     found = [
         picture(
-            cumulative_returns_plot(returns, shown, weights),
+            cumulative_returns_plot(returns, shown, weights), shown,
             f"Long–short portfolio, {weights} weights{shown.where}, before costs: sum of "
             f"log(1 + monthly return), and drawdown from the highest wealth so far.{absent}",
             f"Cumulative long–short returns by model, {weights} weights", RETURNS_ASSET,
@@ -77,13 +81,13 @@ def strategy_pictures(study: Study, inputs: ReportInputs, shown: Shown, absent: 
         for weights in weightings
     ]  # fmt: skip
     found.append(picture(
-        quantile_returns_plot(returns, shown, weightings[0]),
+        quantile_returns_plot(returns, shown, weightings[0]), shown,
         f"Mean return of each portfolio, {weightings[0]} weights{shown.where}, before costs. A good forecast "
         f"rises from left to right. Steps upward: {_steps(inputs, shown, weightings[0])}.{absent}",
         "Mean return by portfolio and model", RETURNS_ASSET,
     ))  # fmt: skip
     found.append(picture(
-        turnover_plot(returns, shown, weightings[0]),
+        turnover_plot(returns, shown, weightings[0]), shown,
         f"Turnover of the long–short portfolio, {weightings[0]} weights{shown.where}, mean of each test "
         f"year.{absent}",
         "Turnover by test year and model", RETURNS_ASSET,
@@ -104,12 +108,13 @@ def importance_pictures(inputs: ReportInputs, shown: Shown) -> list[Picture]:
     ]  # fmt: skip
 
 
-def loss_pictures(inputs: ReportInputs, family: str) -> list[Picture]:
-    """Losses of every window, one panel per K."""
+def loss_pictures(inputs: ReportInputs, shown: Shown, family: str) -> list[Picture]:
+    """Losses of every window."""
     return [
-        still(
-            f"losses_{year}", loss_curves_figure(losses),
-            f"Window of test year {year}: loss after each epoch, first seed.",
+        picture(
+            losses_plot(year, losses), shown,
+            f"Window of test year {year}: mean loss after each epoch, first seed; training dashed, "
+            "validation solid, to the epoch at which training stopped.",
             f"Training and validation losses, test year {year}", f"models/{family}/{family}_models",
         )
         for year, losses in losses_by_year(family, inputs.training).items()

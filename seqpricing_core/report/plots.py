@@ -6,9 +6,9 @@ Decimal returns come in, percent is shown.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 import polars as pl
@@ -20,6 +20,10 @@ from seqpricing_core.report.shown import Shown
 from seqpricing_core.report.style import COLOURS, factors_style, family_style
 
 PERCENT: Final = 100.0
+
+
+Losses: TypeAlias = tuple[Sequence[float], Sequence[float], int]
+"""Train and validation loss per epoch (squared percent), and the best epoch from 1."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,19 @@ def turnover_plot(portfolio_returns: pl.DataFrame, shown: Shown, weights: str = 
     ]
     axes = (Axes("Turnover (% a month)", tuple(lines)),)
     return Plot(f"turnover_{weights}", axes, "Test year", "year", 2.6)
+
+
+def losses_plot(test_year: int, losses: Mapping[int, Losses]) -> Plot:
+    """Losses of one fitted window after each epoch, by K: validation solid, training dashed."""
+    lines = []
+    for factors, (train, validation, best) in losses.items():
+        style = factors_style(factors) | {"linewidth": 1.4, "marker": ""}
+        name = f"{style['label']}, best epoch {best}"
+        for values, pattern, label in ((validation, "-", name), (train, "--", f"{style['label']}, training")):
+            epochs = list(range(1, len(values) + 1))
+            lines.append(Line(style | {"linestyle": pattern, "label": label}, epochs, np.asarray(values)))
+    axes = Axes("Mean squared residual (%²)", tuple(lines), zero=False)
+    return Plot(f"losses_{test_year}", (axes,), "Epoch", "rank", 3.2)
 
 
 def coverage_plot(months: Months, stocks: Sequence[int]) -> Plot:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from seqpricing_core.errors import InputError
 from seqpricing_core.report.inputs import ReportInputs
 from seqpricing_core.report.lineage import Lineage
+from seqpricing_core.report.table import finite
 from seqpricing_core.study import SimulatedSource, Study
 
 PLACES: Final = ("record.json", "assets/evaluation/report/record.json")
@@ -29,7 +30,7 @@ class StudyRecord:
     lineage: tuple[Lineage, ...]
     test_months: tuple[str, ...]
     numbers: Mapping[tuple[str, int, str], float | None]
-    """Family, K and measure -> value, as in `compute_performance`."""
+    """Family, K and measure -> value, as in `compute_performance`; None for what is no number."""
 
     @classmethod
     def of(cls, study: Study, results: ReportInputs) -> StudyRecord:
@@ -41,19 +42,19 @@ class StudyRecord:
             provenance=dict(results.provenance),
             lineage=results.lineage,
             test_months=tuple(results.test_months),
-            numbers={(f, k, m): value for f, k, m, value in results.performance[columns].iter_rows()},
+            numbers={
+                (f, k, m): value if finite(value) else None
+                for f, k, m, value in results.performance[columns].iter_rows()
+            },
         )
 
     def to_bytes(self) -> bytes:
-        """JSON; a number that is no number becomes null."""
+        """JSON."""
         content = {
             "title": self.title, "simulated": self.simulated, "config": self.config,
             "provenance": self.provenance, "lineage": [vars(one) for one in self.lineage],
             "test_months": self.test_months,
-            "numbers": [
-                [*key, value if value is not None and value == value else None]  # noqa: PLR0124 (NaN)
-                for key, value in self.numbers.items()
-            ],
+            "numbers": [[*key, value] for key, value in self.numbers.items()],
         }  # fmt: skip
         return json.dumps(content, indent=1, ensure_ascii=False).encode()
 

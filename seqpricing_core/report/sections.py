@@ -111,7 +111,7 @@ def family_sections(study: Study, inputs: ReportInputs, scores: Scores, family: 
             [inputs.importance is not None and importance_table(shown, inputs.importance)]
         )),
         Section("training", "Training record", _given([training_table(family, inputs.training)]),
-                tuple(loss_pictures(inputs, family))),
+                tuple(loss_pictures(inputs, shown, family))),
     )  # fmt: skip
     return tuple(one for one in sections if one.tables or one.pictures or one.text)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from seqpricing_core.models.training_record import TrainingRecord
-from seqpricing_core.report.figures import Losses
+from seqpricing_core.report.plots import Losses
 from seqpricing_core.report.shown import title_of
 from seqpricing_core.report.table import ABSENT, Block, Cell, Row, Table, factors_text, finite, number
 
@@ -59,7 +59,7 @@ def training_summary(families: Sequence[str], records: Sequence[TrainingRecord])
 
 
 def losses_by_year(family: str, records: Sequence[TrainingRecord]) -> dict[int, dict[int, Losses]]:
-    """Test year -> K -> losses of the first seed, for `loss_curves_figure`; without fits that have none."""
+    """Test year -> K -> losses of the first seed, for `losses_plot`; without fits that have none."""
     found: dict[int, dict[int, Losses]] = {}
     for one in records:
         if one.family == family and one.seat == 0 and one.record.get("train_loss"):

@@ -89,7 +89,7 @@ def report_assets(project: Project) -> list[dg.AssetsDefinition]:
             tables=dg.MetadataValue.path(folder / "tables"),
             latex=dg.MetadataValue.path(folder / "tables.tex"),
             finding=finding(Scores(study, performance), inputs.test_months),
-            **portfolio_metadata(study, portfolio_returns),
+            **portfolio_metadata(study, portfolio_returns, stills=False),
             **performance_metadata(study, performance),
         )
 

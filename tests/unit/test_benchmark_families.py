@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import copy
 import dataclasses
 import json
 import math
+import re
 
 import numpy as np
 import polars as pl
