@@ -90,10 +90,12 @@ class StudyComparison:
     def summary(self) -> str:
         """One sentence."""
         same = len(self.numbers) - len(self.changed)
-        return (
-            f"{len(self.config)} setting(s), {len(self.data)} piece(s) of data and {len(self.code)} "
-            f"piece(s) of code differ; {len(self.changed)} of {len(self.numbers)} numbers changed, {same} are the same."
-        )
+        differing = (
+            f"{len(self.config)} setting(s)", f"{len(self.data)} piece(s) of data",
+            f"{len(self.code)} piece(s) of code",
+        )  # fmt: skip
+        changed = f"{len(self.changed)} of {len(self.numbers)} numbers changed, {same} did not"
+        return f"{', '.join(differing)} differ; {changed}."
 
 
 def compare_records(before: StudyRecord, after: StudyRecord) -> StudyComparison:

@@ -65,8 +65,8 @@ def portfolio_exhibit(
     table = model_table(
         shown, f"exhibit_{exhibit or weights}", f"Long–short portfolios, {weights} weights", groups, columns,
         unit="annual, before costs", source=RETURNS_ASSET,
-        note="Kurtosis in excess of the normal distribution's. Turnover: a month, in that paper's definition, "
-        "which counts half of what is traded per dollar of each leg. MDD: largest compounded drawdown. Panel "
+        note="Kurtosis in excess of the normal distribution's. Turnover: a month, in that paper's way, which "
+        "counts half of what is traded per dollar of each leg. MDD: largest compounded drawdown. Panel "
         "B leaves out stocks below the 20th percentile of market equity (of NYSE stocks where exchanges are "
         "known, else of all).",
     )  # fmt: skip

@@ -69,7 +69,8 @@ def test_forecasts_that_are_the_outcome(one_model):
 
 
 @pytest.mark.parametrize(("portfolio", "value"), [
-    ("long_only", 2.1), ("long_short", 4.1), ("quantile_1", -0.1), ("long_only", None), ("long_only", float("nan")),
+    ("long_only", 2.1), ("long_short", 4.1), ("quantile_1", -0.1), ("long_only", None),
+    ("long_only", float("nan")),
 ])  # fmt: skip
 def test_turnover_out_of_bounds(returns, portfolio, value):
     place = returns["portfolio"].to_list().index(portfolio)
