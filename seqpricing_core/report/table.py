@@ -12,6 +12,7 @@ NOT_A_NUMBER: Final = "n/a"
 COLUMN_GAP: Final = 2
 HALF_PAGE: Final = 74
 """In characters of the page's tables, at its full width."""
+HALF_PRINTED_PAGE: Final = 48
 Below = Literal["", "standard error", "t-statistic"]
 
 
@@ -66,14 +67,24 @@ class Table:
 
     @property
     def wide(self) -> bool:
-        """Whether half a page is too narrow for it."""
+        """Whether half of a screen's page is too narrow for it."""
+        return self._width > HALF_PAGE
+
+    @property
+    def narrow(self) -> bool:
+        """Whether half of a printed page is enough."""
+        return self._width <= HALF_PRINTED_PAGE
+
+    @property
+    def _width(self) -> int:
+        """In characters."""
         rows = [row for block in self.blocks for row in block.rows]
         texts = [[header, *(row.labels[i] for row in rows)] for i, header in enumerate(self.labels)]
         texts += [
             [header, *(row.cells[i].text for row in rows if i < len(row.cells) > 1)]
             for i, header in enumerate(self.columns)
         ]
-        return sum(max(map(len, column)) + COLUMN_GAP for column in texts) > HALF_PAGE
+        return sum(max(map(len, column)) + COLUMN_GAP for column in texts)
 
 
 def finite(value: float | None) -> TypeGuard[float]:
