@@ -122,11 +122,16 @@ def _block(block: Block, table: Table) -> Iterator[str]:
     yield r"\midrule"
     if block.title:
         width = len(table.labels) + len(table.columns)
-        yield rf"\multicolumn{{{width}}}{{l}}{{\textit{{{escape(block.title)}}}}} \\"
+        # Of no width of its own: a long title would stretch the last column.
+        yield rf"\multicolumn{{{width}}}{{l}}{{\rlap{{\footnotesize\textit{{{escape(block.title)}}}}}}} \\"
+    before = ""
     for row in block.rows:
         labels = [ASSETS.get(label, escape(label)) for label in row.labels]
+        if len(labels) > 1 and row.labels[0] == before:
+            labels[0] = ""
+        before = row.labels[0]
         if row.oracle_factors is not None:
-            labels[0] += f" ($K = {row.oracle_factors}$)"
+            labels[0] += f" ($K = {row.oracle_factors}$)" if labels[0] else ""
             (cell,) = row.cells
             yield (
                 " & ".join([*labels, rf"\multicolumn{{{len(table.columns)}}}{{c}}{{{escape(cell.text)}}}"])

@@ -136,12 +136,13 @@ def joint_alpha_table(shown: Shown, inference: InferenceTables, weights: str) ->
     joint = inference.joint_alphas.filter(weights=weights)
     if joint["p_value"].null_count() == len(joint):
         return None
+    held = joint.filter(pl.col("p_value").is_not_null())["factor_model"].unique().to_list()
     wide = joint.pivot(
         "factor_model", index=list(MODEL), values=["statistic", "p_value"], maintain_order=True
     )
     columns: list[Column] = []
     for model, factors in FACTOR_MODELS.items():
-        if factors and f"p_value_{model}" in wide.columns:
+        if factors and model in held:
             columns += [(model, plain_number(f"statistic_{model}", 2)), ("p", p_value(f"p_value_{model}"))]
     return model_table(
         shown, f"joint_alphas_{weights}", f"Joint test of the alphas of all portfolios, {weights} weights",

@@ -78,12 +78,14 @@ def alpha_table(shown: Shown, inference: InferenceTables, weights: str, costs: s
         (title, _wide(alphas.filter(portfolio=name), "factor_model", ("alpha", "t_statistic")))
         for name, title in PORTFOLIOS.items()
     ]
+    held = alphas.filter(pl.col("alpha").is_not_null())["factor_model"].unique().to_list()
     columns: list[Column] = [
         (
             "Mean return" if model == "mean" else f"{model} alpha",
             estimate(f"alpha_{model}", f"t_statistic_{model}", 100 * MONTHS_PER_YEAR, 1),
         )
         for model in FACTOR_MODELS
+        if model in held
     ]
     return model_table(
         shown, f"alphas_{weights}_{costs}", f"Mean returns and alphas, {weights} weights, {costs} costs",

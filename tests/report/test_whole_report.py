@@ -13,9 +13,13 @@ from html.parser import HTMLParser
 import polars as pl
 import pytest
 
+from seqpricing_core.evaluation.monthly_scores import compute_monthly_scores
+from seqpricing_core.evaluation.r_squared import compute_r_squared
 from seqpricing_core.explain.importance import compute_importance_sums, pool_importance
 from seqpricing_core.inference.study_inference import InferenceTables
 from seqpricing_core.models.training_record import read_training_records, training_records
+from seqpricing_core.portfolios import compute_portfolio_returns
+from seqpricing_core.report.coverage import scored_table
 from seqpricing_core.report.exports import document, escape, plain
 from seqpricing_core.report.forecasts import r_squared_by_year
 from seqpricing_core.report.inputs import ReportInputs
@@ -290,3 +294,34 @@ def test_texts_are_escaped_in_latex():
     text = document("S&P \\input{x}", ["a_b"])
     assert r"S\&P \textbackslash{}input\{x\}" in text
     assert r"\input{tables/a_b.tex}" in text
+
+
+def test_a_model_absent_in_some_windows_is_said_so(results):
+    scores = results.monthly_scores
+    assert scored_table(Shown(2), scores) is None, "all models have the same months"
+    short = scores.filter((pl.col("family") != "ca2") | (pl.col("month").dt.year() == 2004))
+    table = scored_table(Shown(2), short)
+    cells = {row.labels: [cell.text for cell in row.cells] for row in table.blocks[0].rows}
+    assert cells["CA2", "2"][:3] == ["2004-01", "2004-12", "12"]
+    assert cells["IPCA", "2"][:3] == ["2004-01", "2005-12", "24"]
+
+
+def test_r2_by_year_is_that_of_the_predictions(results):
+    by_year = r_squared_by_year(results.monthly_scores)
+    keys = ["family", "number_of_factors", "year"]
+    expected = compute_r_squared(results.predictions.with_columns(year=pl.col("month").dt.year()), keys)
+    both = by_year.join(expected, on=keys, suffix="_expected")
+    assert len(both) == len(by_year) == len(expected)
+    for name in ("total_r2", "predictive_r2"):
+        assert both[name].to_list() == pytest.approx(both[f"{name}_expected"].to_list())
+
+
+def test_other_columns_of_predictions_change_nothing(results, small):
+    """Exchange, half-spread and sector, where a source has them."""
+    model = results.predictions.filter(family="ipca", number_of_factors=1)
+    more = model.with_columns(exchange=pl.lit("NYSE"), half_spread=pl.lit(0.001), sector=pl.lit("36"))
+    assert compute_monthly_scores(more).equals(compute_monthly_scores(model))
+    portfolios, costs = small.study.portfolios, small.study.costs
+    columns = ["return", "turnover", "net_return"]
+    with_more, without = (compute_portfolio_returns(t, portfolios, costs)[columns] for t in (more, model))
+    assert with_more.equals(without)
