@@ -13,13 +13,13 @@ MINUS, DASH = "−", "–"
 LATEX: Final = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
     "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"$<$", ">": r"$>$",
-    MINUS: "$-$", DASH: "--", "²": "$^2$", "′": "$'$", "Σ": r"$\Sigma$", "α": r"$\alpha$", "β": r"$\beta$",
+    "|": "$|$", '"': "''", MINUS: "$-$", DASH: "--",
+    "²": "$^2$", "′": "$'$", "Σ": r"$\Sigma$", "α": r"$\alpha$", "β": r"$\beta$",
     "√": r"$\surd$", "×": r"$\times$",
     "’": "'", "…": r"\ldots{}", "→": r"$\to$", "≥": r"$\ge$", "≤": r"$\le$",
 }  # fmt: skip
 ASSETS: Final = {"r": "$r_t$", "x": "$x_t$"}
 DOCUMENT = r"""\documentclass[10pt]{article}
-\usepackage[T1]{fontenc}
 \usepackage[utf8]{inputenc}
 \usepackage[a4paper,margin=20mm]{geometry}
 \usepackage{booktabs}

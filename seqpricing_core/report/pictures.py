@@ -135,5 +135,6 @@ def _steps(inputs: ReportInputs, shown: Shown, weights: str) -> str:
     for (family, factors), rows in means.group_by(MODEL, maintain_order=True):
         steps = rows.sort("quantile")["mean_return"].diff().drop_nulls()
         name = shown.name(str(family), int(str(factors)))
-        texts.append(f"{name} {(steps > 0).sum()} of {len(steps)}")
+        separator = ":" if shown.family else ""
+        texts.append(f"{name}{separator} {(steps > 0).sum()} of {len(steps)}")
     return ", ".join(texts)
