@@ -93,8 +93,8 @@ def to_latex(table: Table, caption: str) -> str:
         r"\bottomrule",
         r"\end{tabular}}",
     ]
-    if table.note:
-        lines.append(rf"\par\smallskip\parbox{{\linewidth}}{{\footnotesize {escape(table.note)}}}")
+    if note := " ".join(filter(None, (table.note, _published_data(table)))):
+        lines.append(rf"\par\smallskip\parbox{{\linewidth}}{{\footnotesize {escape(note)}}}")
     return "\n".join([*lines, r"\end{table}", ""])
 
 
@@ -122,8 +122,9 @@ def _block(block: Block, table: Table) -> Iterator[str]:
     yield r"\midrule"
     if block.title:
         width = len(table.labels) + len(table.columns)
-        # Of no width of its own: a long title would stretch the last column.
-        yield rf"\multicolumn{{{width}}}{{l}}{{\rlap{{\footnotesize\textit{{{escape(block.title)}}}}}}} \\"
+        # Of no width of its own: a long title would stretch the last column. The note names a paper's data.
+        title = escape(_split(block)[0] if block.published else block.title)
+        yield rf"\multicolumn{{{width}}}{{l}}{{\rlap{{\footnotesize\textit{{{title}}}}}}} \\"
     before = ""
     for row in block.rows:
         labels = [ASSETS.get(label, escape(label)) for label in row.labels]
@@ -140,6 +141,17 @@ def _block(block: Block, table: Table) -> Iterator[str]:
             continue
         yield " & ".join([*labels, *(_bold(cell.text, best=cell.best) for cell in row.cells)]) + r" \\"
         yield from _second_line(row)
+
+
+def _split(block: Block) -> tuple[str, str]:
+    """Title of a published block without its data, and the data."""
+    title, _, data = block.title.rpartition(": ")
+    return title, data
+
+
+def _published_data(table: Table) -> str:
+    data = dict.fromkeys(_split(block)[1] for block in table.blocks if block.published)
+    return f"Published figures: {'; '.join(data)}." if data else ""
 
 
 def _second_line(row: Row) -> Iterator[str]:

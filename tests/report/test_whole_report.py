@@ -189,6 +189,7 @@ def test_tables_link_to_what_was_recorded_of_their_asset(pages):
 def test_simulated_data_are_called_so_everywhere(report, pages):
     for page in pages.values():
         assert "SIMULATED MARKET" in page
+    assert "Published figures: CRSP/Compustat" in report.files["tables/total_r2.tex"].decode()
     captions = [data.decode() for name, data in report.files.items() if re.match(r"tables/.*\.tex", name)]
     assert all(r"\caption{SIMULATED market: " in text for text in captions)
 
