@@ -7,14 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from seqpricing_core.characteristics.of_study import characteristics_of_study, statistics_of_days
+from seqpricing_core.evaluation.factor_returns import FactorReturns
+from seqpricing_core.evaluation.monthly_scores import compute_monthly_scores
 from seqpricing_core.evaluation.performance import compute_performance
 from seqpricing_core.fitted_store import FittedStore
+from seqpricing_core.inference.study_inference import (
+    InferenceTables,
+    compute_study_inference,
+    published_factors,
+)
 from seqpricing_core.models.family import FittedFamily, fit_family, starts_warm
 from seqpricing_core.panel.build import build_panel
 from seqpricing_core.panel.macro import MacroSeries
@@ -41,6 +49,8 @@ class StudyData:
     panels: dict[int, Panel]
     managed: dict[int, ManagedPortfolios]
     macro: MacroSeries | None
+    factors: dict[int, pl.DataFrame]
+    """The canonical table."""
 
     def panel(self, first: int, last: int) -> Panel:
         return Panel.concatenate([self.panels[year] for year in range(first, last + 1)])
@@ -51,11 +61,28 @@ class StudyData:
 
 @dataclass(frozen=True)
 class StudyResults:
-    """Tables of a finished study."""
+    """Tables of a finished study; what takes long is computed when it is asked for."""
 
+    study: Study
     predictions: pl.DataFrame
     portfolio_returns: pl.DataFrame
     performance: pl.DataFrame
+    monthly_scores: pl.DataFrame
+    factor_returns: FactorReturns
+
+    @cached_property
+    def inference(self) -> InferenceTables:
+        """Every test of every model: bootstraps take seconds to a minute."""
+        return compute_study_inference(
+            self.study, self.portfolio_returns, self.monthly_scores, self.factor_returns
+        )
+
+    @cached_property
+    def portfolio_returns_without_micro_caps(self) -> pl.DataFrame:
+        """*sequence*, exhibits 6 and 7, panel B."""
+        return compute_portfolio_returns(
+            self.predictions, self.study.portfolios.without_micro_caps, self.study.costs
+        )
 
 
 def run_study(study: Study, folder: Path, store: FittedStore | None = None) -> StudyResults:
@@ -88,7 +115,9 @@ def run_study(study: Study, folder: Path, store: FittedStore | None = None) -> S
     every = pl.concat(predictions)
     returns = compute_portfolio_returns(every, study.portfolios, study.costs)
     performance = compute_performance(every, pl.concat(managed_predictions), returns)
-    return StudyResults(every, returns, performance)
+    scores = compute_monthly_scores(every, by_size=True)
+    factors = published_factors(study, pl.concat(data.factors.values()))
+    return StudyResults(study, every, returns, performance, scores, factors)
 
 
 def run_signal(study: Study, folder: Path, store: FittedStore | None = None) -> pl.DataFrame:
@@ -144,14 +173,15 @@ def prepare_data(study: Study, folder: Path) -> StudyData:
         MacroSeries.from_table(pl.concat(read_macro(study, y) for y in sample_years)) if study.macro else None
     )
     of_days = dict(statistics_of_days(source, raw_years)) if study.reads_days else None
-    data = StudyData({}, {}, {}, macro)
+    data = StudyData({}, {}, {}, macro, {})
     for year in range(sample_years.start - 1, sample_years.stop):
         data.characteristics[year] = characteristics_of_study(
             study, source, year, stock_months, statements, of_days
         )
     for year in sample_years:
         known = pl.concat([data.characteristics[year - 1], data.characteristics[year]])
-        panel = build_panel(known, stock_months[year], source.factors(year), year, study)
+        data.factors[year] = source.factors(year)
+        panel = build_panel(known, stock_months[year], data.factors[year], year, study)
         data.panels[year] = panel
         data.managed[year] = compute_managed_portfolios(
             panel, constant=study.panel.managed_portfolio_constant

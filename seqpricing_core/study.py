@@ -241,6 +241,11 @@ class Portfolios(Config):
     short_leg: bool = False
     """Report the short leg alone too."""
 
+    @property
+    def without_micro_caps(self) -> Portfolios:
+        """The same, without stocks below the 20th percentile (*sequence*, panels B)."""
+        return self.model_copy(update={"micro_cap_percentile": 20.0})
+
     @field_validator("weights")
     @classmethod
     def _distinct(cls, weights: tuple[str, ...]) -> tuple[str, ...]:
@@ -264,6 +269,21 @@ class Costs(Config):
         if len(set(levels)) != len(levels):
             raise ValueError("levels that differ")
         return levels
+
+
+class Inference(Config):
+    """How the tests of a study are run, and what returns are held against."""
+
+    factor_returns: Path | None = None
+    """Monthly returns of published factors, Kenneth French's names and others: see
+    `evaluation.factor_returns`. Without, alphas are against the market of the source alone."""
+    level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    """Of intervals."""
+    replications: Annotated[int, Field(ge=99)] = 999
+    """Of every bootstrap."""
+    trials: PositiveInt | None = None
+    """Models tried, for the deflated Sharpe ratio, where more were tried than the study holds."""
+    seed: int = 0
 
 
 class Robustness(Config):
@@ -331,6 +351,7 @@ class Study(Config):
     training: Training = Training()
     portfolios: Portfolios = Portfolios()
     costs: Costs = Costs()
+    inference: Inference = Inference()
     robustness: Robustness = Robustness()
     quality: Quality = Quality()
 
@@ -594,7 +615,7 @@ def load_study(path: Path) -> Study:
 def _relative_to(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
     """Paths in a study file are relative to the file, whatever the working directory."""
     resolved = dict(content)
-    for section in ("source", "macro"):
+    for section in ("source", "macro", "inference"):
         if isinstance(content.get(section), dict):
             resolved[section] = _resolved_paths(folder, content[section], (section,))
     return resolved

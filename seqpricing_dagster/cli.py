@@ -103,6 +103,20 @@ def clean(
         console.print("nothing was changed; --apply does it")
 
 
+@app.command()
+def compare(
+    before: Annotated[
+        Path, typer.Argument(help="Output folder of a study, a copy of its report's folder, or a record.")
+    ],
+    after: Annotated[Path, typer.Argument(help="The same of another study, or of a later version.")],
+    page: Annotated[Path, typer.Option(help="HTML page to write.")] = Path("comparison.html"),
+) -> None:
+    """Print what changed from one study to another, and write it as a page."""
+    from seqpricing_dagster.comparison import compare_studies
+
+    compare_studies(before, after, page, Console())
+
+
 def _print_scores(project: Project) -> None:
     file = project.assets / "evaluation" / "performance" / "performance.arrow"
     if not project.files.fetch([file]):

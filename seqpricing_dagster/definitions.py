@@ -12,13 +12,16 @@ import dagster as dg
 
 from seqpricing_dagster.assets.evaluation import evaluation_assets
 from seqpricing_dagster.assets.explain import explain_assets
+from seqpricing_dagster.assets.model_comparison import comparison_assets
 from seqpricing_dagster.assets.models import model_assets
 from seqpricing_dagster.assets.panel import panel_assets
 from seqpricing_dagster.assets.raw import raw_assets
+from seqpricing_dagster.assets.report import report_assets
 from seqpricing_dagster.assets.robustness import robustness_assets
 from seqpricing_dagster.assets.signal import signal_assets
 from seqpricing_dagster.automation import automation
 from seqpricing_dagster.checks import asset_checks
+from seqpricing_dagster.evaluation_checks import evaluation_checks
 from seqpricing_dagster.health import health_checks
 from seqpricing_dagster.io import io_managers
 from seqpricing_dagster.partitions import years_of
@@ -42,6 +45,8 @@ def build_definitions(project: Project) -> dg.Definitions:
                 *panel_assets(project, years),
                 *model_assets(project, years),
                 *evaluation_assets(project, years),
+                *comparison_assets(project),
+                *report_assets(project),
                 *explain_assets(project, years),
                 *robustness_assets(project, years),
                 *signal_assets(project, years),
@@ -50,6 +55,7 @@ def build_definitions(project: Project) -> dg.Definitions:
         ),
         asset_checks=[
             *asset_checks(project, years),
+            *evaluation_checks(project),
             *health_checks(project, years),
             *quality_checks(project, years),
         ],

@@ -14,7 +14,9 @@ import dagster as dg
 import polars as pl
 
 from seqpricing_core.errors import InputError
+from seqpricing_core.inference.study_inference import InferenceTables
 from seqpricing_core.models.family import FittedFamily
+from seqpricing_core.models.training_record import read_training_records
 from seqpricing_core.panel.managed_portfolios import ManagedPortfolios
 from seqpricing_core.panel.panel import Panel
 from seqpricing_core.report.page import Report
@@ -29,7 +31,16 @@ from seqpricing_core.storage import (
 from seqpricing_dagster.object_store import SharedFolder
 from seqpricing_dagster.refusals import forget, require_accepted
 
-Kind = Literal["table", "table_scans", "panel", "managed_portfolios", "fitted_family", "report"]
+Kind = Literal[
+    "table",
+    "table_scans",
+    "panel",
+    "managed_portfolios",
+    "fitted_family",
+    "training_records",
+    "inference",
+    "report",
+]
 
 READERS: Mapping[Kind, tuple[str, Callable[[Sequence[Path]], Any]]] = {
     "table": ("arrow", frame_from_files),
@@ -37,6 +48,8 @@ READERS: Mapping[Kind, tuple[str, Callable[[Sequence[Path]], Any]]] = {
     "panel": (Panel.suffix, Panel.from_files),
     "managed_portfolios": (ManagedPortfolios.suffix, ManagedPortfolios.from_files),
     "fitted_family": (FittedFamily.suffix, lambda paths: FittedFamily.from_files(paths[-1:])),  # the newest
+    "training_records": (FittedFamily.suffix, read_training_records),
+    "inference": (InferenceTables.suffix, InferenceTables.from_files),
     "report": (Report.suffix, Report.from_files),
 }
 

@@ -65,13 +65,18 @@ def stages_of(project: Project) -> list[Stage]:
         *explanations,
     )
     scores = (
-        "evaluation/portfolio_returns", "evaluation/performance", "evaluation/report",
-        "explain/characteristic_importance",
+        "evaluation/portfolio_returns", "evaluation/performance", "evaluation/factor_returns",
+        "evaluation/monthly_scores", "evaluation/portfolio_returns_without_micro_caps",
+        "evaluation/model_comparison", "explain/characteristic_importance",
+    )  # fmt: skip
+    files = (
+        "raw/vendor_files", *(["raw/macro_file"] if study.macro else []),
+        *(["raw/factor_returns_file"] if study.inference.factor_returns else []),
     )  # fmt: skip
     raw = ("raw/stock_months", "raw/statements", "raw/factors", *day_tables(study))
     raw_years = _keys(range(first - 1 - study.history_years, stop))
     return [
-        Stage("raw files", ("raw/vendor_files", *(["raw/macro_file"] if study.macro else [])), (None,)),
+        Stage("raw files", files, (None,)),
         Stage("raw tables", raw, raw_years),
         *_day_stages(study, raw_years),
         *([Stage("macro series", ("raw/macro",), _keys(range(first, stop)))] if study.macro else []),
@@ -85,9 +90,10 @@ def stages_of(project: Project) -> list[Stage]:
         Stage("panel", ("panel/panel", "panel/managed_portfolios"), _keys(range(first, stop))),
         *_training_stages(study),
         Stage("windows: predict, explain", windows, _keys(study.test_years)),
-        Stage("portfolios, scores, report", scores, (None,)),
+        Stage("portfolios, scores, tests", scores, (None,)),
         Stage("next month's signal", ("signal/next_month_signal",), (None,)),
         *_robustness_stages(study),
+        Stage("report", ("evaluation/report",), (None,)),
     ]
 
 

@@ -63,6 +63,7 @@ SETTINGS: dict[str, Any] = {
     "portfolios": {"quantiles": 5},
     # Dagster's records of fifteen checks cost more than the rest of this study; their own tests turn them on.
     "quality": {"ignore": list(CHECK_NAMES)},
+    "inference": {"replications": 99},
 }
 """Test years 2004 and 2005, one family of each kind; a run takes about two seconds."""
 

@@ -11,7 +11,7 @@ import polars as pl
 
 from seqpricing_core.evaluation.factor_returns import FactorReturns
 from seqpricing_core.evaluation.return_measures import MONTHS_PER_YEAR, RETURNS
-from seqpricing_core.inference.alphas import FACTOR_MODELS, compute_alphas
+from seqpricing_core.inference.alphas import FACTOR_MODELS, compute_alphas, compute_exposures
 from seqpricing_core.inference.deflated_sharpe import deflated_sharpe
 from seqpricing_core.inference.grs import gibbons_ross_shanken
 from seqpricing_core.inference.ledoit_wolf import ledoit_wolf
@@ -86,6 +86,18 @@ def alphas_table(strategies: pl.DataFrame, factors: FactorReturns | None) -> pl.
             parts.append(compute_alphas(rows, factors, column).select(*of_strategy, costs, pl.all()))
     table = pl.concat(parts)
     return with_adjusted(table.to_dicts(), dict(table.schema), [*PORTFOLIO, "factor_model"])
+
+
+def exposures_table(strategies: pl.DataFrame, factors: FactorReturns | None) -> pl.DataFrame:
+    """What every strategy, before costs, loads on: slopes on the largest set of factors there is."""
+    parts = [
+        compute_exposures(rows, factors).select(
+            *(pl.lit(k, dtype=strategies.schema[n]).alias(n) for n, k in zip(STRATEGY, keys, strict=True)),
+            pl.all(),
+        )
+        for keys, rows in strategies.group_by(STRATEGY, maintain_order=True)
+    ]
+    return pl.concat(parts)
 
 
 def joint_alphas_table(quantiles: pl.DataFrame, factors: FactorReturns | None) -> pl.DataFrame:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import ClassVar
 
 import polars as pl
 
@@ -11,16 +14,27 @@ from seqpricing_core.evaluation.monthly_scores import ALL_STOCKS, on_common_mont
 from seqpricing_core.evaluation.return_measures import check_portfolio_returns
 from seqpricing_core.inference.forecast_tables import confidence_set_table, forecast_comparison_table
 from seqpricing_core.inference.interval_table import intervals_table
+from seqpricing_core.inference.monotonicity import monotonicity_table
+from seqpricing_core.inference.rank_correlation import rank_correlations_table
 from seqpricing_core.inference.return_tables import (
     alphas_table,
     deflated_table,
+    exposures_table,
     joint_alphas_table,
     sharpe_tests_table,
 )
 from seqpricing_core.inference.study_series import ORACLE, STRATEGIES, InferenceSettings, portfolio_kinds
 from seqpricing_core.portfolios import MODEL, STRATEGY
+from seqpricing_core.storage import frames_from_zip, frames_to_zip
+from seqpricing_core.study import Study
 
-__all__ = ["InferenceSettings", "InferenceTables", "compute_inference"]
+__all__ = [
+    "InferenceSettings",
+    "InferenceTables",
+    "compute_inference",
+    "compute_study_inference",
+    "published_factors",
+]
 
 
 @dataclass(frozen=True)
@@ -31,6 +45,8 @@ class InferenceTables:
     ``p_benjamini_yekutieli``) count the tests of the same table, portfolio and factor model; the oracle is no
     model that anyone tried, and its tests have none.
     """
+
+    suffix: ClassVar[str] = "zip"
 
     sharpe_tests: pl.DataFrame
     """Pairs of models: `PAIR`, `PORTFOLIO`, ``sharpe_a``, ``sharpe_b``, ``difference`` (annual),
@@ -54,6 +70,23 @@ class InferenceTables:
     null that no other model has smaller errors than this one)."""
     deflated: pl.DataFrame
     """`MODEL`, `PORTFOLIO`, ``sharpe``, ``threshold`` (annual), ``probability``, ``trials``."""
+    exposures: pl.DataFrame
+    """Of `compute_exposures`, per `STRATEGY`, before costs."""
+    monotonicity: pl.DataFrame
+    """Patton-Timmermann, per model and ``weights``: ``portfolios``, ``rises`` (steps upward),
+    ``smallest_step`` (monthly, decimal), ``statistic``, ``p_value`` (small: returns rise at every
+    step)."""
+    rank_correlations: pl.DataFrame
+    """Spearman, of the returns before costs: `PAIR`, ``weights``, ``portfolio``, ``correlation``; every pair
+    both ways round, also with itself."""
+
+    def to_bytes(self) -> bytes:
+        return frames_to_zip({field.name: getattr(self, field.name) for field in fields(self)})
+
+    @classmethod
+    def from_files(cls, paths: Sequence[Path]) -> InferenceTables:
+        (path,) = paths
+        return cls(**frames_from_zip(path))
 
 
 def compute_inference(
@@ -102,4 +135,31 @@ def compute_inference(
         forecast_comparison=forecast_comparison_table(scores),
         confidence_set=confidence_set_table(scores, chosen),
         deflated=deflated_table(portfolios, chosen),
+        exposures=exposures_table(strategies, factors),
+        monotonicity=monotonicity_table(quantiles, chosen),
+        rank_correlations=rank_correlations_table(portfolios),
     )
+
+
+def published_factors(study: Study, source_factors: pl.DataFrame) -> FactorReturns:
+    """Factor returns of the file that the study names, else the market of its source alone.
+
+    Parameters
+    ----------
+    source_factors
+        The canonical ``factors`` table, all years.
+    """
+    if file := study.inference.factor_returns:
+        return FactorReturns.from_file(file)
+    return FactorReturns.from_table(source_factors, "factors of the source")
+
+
+def compute_study_inference(
+    study: Study, portfolio_returns: pl.DataFrame, monthly_scores: pl.DataFrame, factors: FactorReturns
+) -> InferenceTables:
+    """`compute_inference`, as the study file asks for it."""
+    asked = study.inference
+    settings = InferenceSettings(
+        level=asked.level, replications=asked.replications, trials=asked.trials, seed=asked.seed
+    )
+    return compute_inference(portfolio_returns, monthly_scores, factors, settings)

@@ -1,21 +1,31 @@
-"""Figures for the page (SVG) and for the Dagster UI (PNG): decimal returns come in, percent is shown."""
+"""Figures for print (SVG) and for the Dagster UI (PNG)."""
 
 from __future__ import annotations
 
 import base64
 import io
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import polars as pl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from seqpricing_core.months import Months, month_ends
-from seqpricing_core.portfolios import MODEL
+from seqpricing_core.months import Months
+from seqpricing_core.report.plots import Axes as PlotAxes
+from seqpricing_core.report.plots import (
+    Losses,
+    Plot,
+    coverage_plot,
+    cumulative_returns_plot,
+    quantile_returns_plot,
+    r_squared_plot,
+)
+from seqpricing_core.report.shown import Shown
 from seqpricing_core.report.style import (
     COLOURS,
     GREY,
@@ -23,17 +33,44 @@ from seqpricing_core.report.style import (
     TEXT,
     date_axis,
     dress,
-    family_style,
-    in_order,
     legend,
     new_figure,
     settled,
 )
 
-PERCENT: Final = 100.0
 
-Losses = tuple[Sequence[float], Sequence[float], int]
-"""Train and validation loss per epoch (squared percent), and the best epoch from 1."""
+def draw(plot: Plot) -> Figure:
+    """The plot for print: no colour alone tells its lines apart."""
+    figure = new_figure(plot.height)
+    heights = [axes.height for axes in plot.axes]
+    every = figure.subplots(len(plot.axes), 1, sharex=True, height_ratios=heights, squeeze=False).ravel()
+    for axes, numbers in zip(every, plot.axes, strict=True):
+        _draw_lines(axes, numbers, plot.x_label if axes is every[-1] else "")
+    below = every[-1]
+    if plot.x_kind == "date":
+        date_axis(below)
+    elif plot.x_kind == "rank":
+        below.xaxis.set_major_locator(MaxNLocator(integer=True))
+    else:
+        years = [value for axes in plot.axes for line in axes.lines for value in line.x] or [0]
+        below.set_xlim(min(years) - 0.5, max(years) + 0.5)
+        below.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10, min_n_ticks=1))
+    if not any(axes.filled for axes in plot.axes):
+        legend(figure, every[0])
+    return settled(figure)
+
+
+def _draw_lines(axes: Axes, numbers: PlotAxes, x_label: str) -> None:
+    for line in numbers.lines:
+        x, y = np.asarray(line.x), np.asarray(line.y)
+        if numbers.filled:
+            axes.fill_between(x, y, step="mid", color=line.style["color"], alpha=0.18, linewidth=0)
+        steps: dict[str, Any] = {"drawstyle": "steps-mid"} if numbers.filled else {}
+        axes.plot(x, y, **line.style, **steps)
+    dress(axes, numbers.y_label, x_label, zero=numbers.zero)
+    if numbers.filled:
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
 
 
 def cumulative_returns_figure(
@@ -42,85 +79,22 @@ def cumulative_returns_figure(
     weights: str = "equal",
     portfolio: str = "long_short",
 ) -> Figure:
-    """Sum of log(1 + monthly return) of every family, in percent, above its drawdown.
-
-    A line ends where a month loses everything.
-    """
-    rows = _at(portfolio_returns, number_of_factors).filter(weights=weights, portfolio=portfolio)
-    figure = new_figure(3.9)
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2.4, 1))
-    for family, group in _by_family(rows.sort("month")):
-        growth = 1 + group["return"].to_numpy()
-        log_wealth = np.cumsum(np.log(np.where(growth > 0, growth, np.nan)))
-        log_wealth = np.append(0.0, log_wealth)
-        peak = np.maximum.accumulate(log_wealth)
-        month = group["month"]
-        dates: Any = month.head(1).dt.offset_by("-1mo").dt.month_end().append(month).to_numpy()
-        style = family_style(family) | {"marker": ""}
-        above.plot(dates, PERCENT * log_wealth, **style)
-        below.plot(dates, PERCENT * np.expm1(log_wealth - peak), **style)
-    dress(above, "Cumulative log return (%)")
-    dress(below, "Drawdown (%)", "Year")
-    date_axis(below)
-    legend(figure, above)
-    return settled(figure)
+    """`cumulative_returns_plot` of every family at one K."""
+    return draw(cumulative_returns_plot(portfolio_returns, Shown(number_of_factors), weights, portfolio))
 
 
 def quantile_returns_figure(
     portfolio_returns: pl.DataFrame, number_of_factors: int, weights: str = "equal"
 ) -> Figure:
-    """Mean monthly excess return (percent) of each quantile portfolio: does it rise with the forecast?"""
-    means = quantile_means(portfolio_returns, number_of_factors, weights)
-    figure = new_figure(3.9)
-    axes = figure.subplots()
-    for family, group in _by_family(means):
-        axes.plot(
-            group["quantile"].to_numpy(), PERCENT * group["mean_return"].to_numpy(), **family_style(family)
-        )
-    dress(axes, "Mean excess return (% a month)", "Portfolio, from lowest to highest expected return")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    legend(figure, axes)
-    return settled(figure)
-
-
-def quantile_means(portfolio_returns: pl.DataFrame, number_of_factors: int, weights: str) -> pl.DataFrame:
-    """``family``, ``number_of_factors``, ``quantile``, ``mean_return`` (monthly, decimal)."""
-    return (
-        _at(portfolio_returns, number_of_factors)
-        .filter(pl.col("portfolio").str.starts_with("quantile_"), weights=weights)
-        .with_columns(quantile=pl.col("portfolio").str.strip_prefix("quantile_").cast(pl.Int32))
-        .group_by(*MODEL, "quantile", maintain_order=True)
-        .agg(mean_return=pl.col("return").mean())
-        .sort(*MODEL, "quantile")
-    )
+    """`quantile_returns_plot` of every family at one K."""
+    return draw(quantile_returns_plot(portfolio_returns, Shown(number_of_factors), weights))
 
 
 def r_squared_by_year_figure(r2_by_year: pl.DataFrame, number_of_factors: int | None = None) -> Figure:
-    """Total and predictive R2 (percent) of every family, one point per test year.
-
-    Parameters
-    ----------
-    r2_by_year
-        ``family``, ``number_of_factors``, ``year``, ``total_r2`` (null for a forecaster, which then has no
-        line above), ``predictive_r2`` (decimal).
-    number_of_factors
-        K; the largest that any family but the oracle has, if not given.
-    """
-    models = r2_by_year.filter(pl.col("family") != "oracle")["number_of_factors"]
-    rows = _at(r2_by_year, number_of_factors or models.max()).sort("year")
-    figure = new_figure(3.9)
-    above, below = figure.subplots(2, 1, sharex=True)
-    for family, group in _by_family(rows):
-        years = group["year"].to_numpy()
-        above.plot(years, PERCENT * group["total_r2"].cast(pl.Float64).to_numpy(), **family_style(family))
-        below.plot(years, PERCENT * group["predictive_r2"].to_numpy(), **family_style(family))
-    dress(above, "Total R² (%)")
-    dress(below, "Predictive R² (%)", "Test year")
-    span = rows["year"].unique().sort().to_list() or [0]
-    below.set_xlim(span[0] - 0.5, span[-1] + 0.5)
-    below.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10, min_n_ticks=1))
-    legend(figure, above)
-    return settled(figure)
+    """`r_squared_plot` of every family at one K; the largest that any but the oracle has, if not given."""
+    models = r2_by_year.filter(pl.col("family") != "oracle")
+    largest = int(models.select(pl.col("number_of_factors").max()).item())
+    return draw(r_squared_plot(r2_by_year, Shown(number_of_factors or largest)))
 
 
 def loss_curves_figure(losses: Mapping[int, Losses], title: str = "") -> Figure:
@@ -149,17 +123,7 @@ def loss_curves_figure(losses: Mapping[int, Losses], title: str = "") -> Figure:
 
 def coverage_figure(months: Months, stocks: Iterable[int]) -> Figure:
     """Number of stocks in the panel, month by month."""
-    figure = new_figure(1.9)
-    axes = figure.subplots()
-    dates: Any = month_ends(months).to_numpy()
-    counts = np.asarray(stocks)
-    axes.fill_between(dates, counts, step="mid", color=COLOURS[0], alpha=0.18, linewidth=0)
-    axes.plot(dates, counts, drawstyle="steps-mid", color=COLOURS[0], linewidth=1.2)
-    dress(axes, "Stocks", "Year")
-    axes.set_ylim(bottom=0)
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
-    date_axis(axes)
-    return settled(figure)
+    return draw(coverage_plot(months, list(stocks)))
 
 
 def to_svg(figure: Figure, name: str = "figure") -> str:
@@ -184,14 +148,3 @@ def to_png(figure: Figure) -> bytes:
 def to_markdown_png(figure: Figure, alternative: str = "figure") -> str:
     """A markdown image with the PNG inside."""
     return f"![{alternative}](data:image/png;base64,{base64.b64encode(to_png(figure)).decode()})"
-
-
-def _at(table: pl.DataFrame, number_of_factors: Any) -> pl.DataFrame:
-    """Models with this K; forecasters, which have none, and the oracle, which has its own, always."""
-    shown = pl.col("number_of_factors").is_in([0, number_of_factors])
-    return table.filter(shown | (pl.col("family") == "oracle"))
-
-
-def _by_family(table: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
-    for family in in_order(table["family"].unique()):
-        yield family, table.filter(pl.col("family") == family)

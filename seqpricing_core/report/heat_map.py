@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 
-from seqpricing_core.report.figures import PERCENT
+from seqpricing_core.report.plots import PERCENT
 from seqpricing_core.report.style import INK, RULE, TEXT, WIDTH, date_axis, settled
 
 

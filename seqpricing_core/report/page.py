@@ -1,53 +1,51 @@
-"""One self-contained HTML page per study: what was found, on which data, and how it was measured.
+"""Self-contained HTML pages, one per study and one per family, and beside them every table as a file.
 
-Percent and annual figures begin here and in `figures` and `tables`; before, returns are monthly, decimal.
+Percent and annual figures begin in this package; before, returns are monthly, decimal.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
-from seqpricing_core.models.family import TITLES
-from seqpricing_core.panel.managed_portfolios import ManagedPortfolios
+from seqpricing_core.report.exports import document, to_csv, to_latex
 from seqpricing_core.report.facts import data_facts, part_year, sort_facts
-from seqpricing_core.report.figures import (
-    coverage_figure,
-    cumulative_returns_figure,
-    quantile_means,
-    quantile_returns_figure,
-    r_squared_by_year_figure,
-    to_svg,
-)
-from seqpricing_core.report.style import in_order
-from seqpricing_core.report.tables import (
-    NET_SHARPE,
-    PREDICTIVE_R2,
-    SHARPE,
-    TOTAL_R2,
-    Measure,
-    Scores,
-    r_squared_tables,
-    strategy_tables,
-)
+from seqpricing_core.report.inputs import ReportInputs
+from seqpricing_core.report.interactive import plotly_script
+from seqpricing_core.report.lineage import by_asset, link_of
+from seqpricing_core.report.pictures import coverage_picture
+from seqpricing_core.report.published import counterpart
+from seqpricing_core.report.record import StudyRecord
+from seqpricing_core.report.sections import Section, data_tables, family_sections, study_sections
+from seqpricing_core.report.shown import title_of
+from seqpricing_core.report.table import Table
+from seqpricing_core.report.tables import NET_SHARPE, PREDICTIVE_R2, SHARPE, TOTAL_R2, Measure, Scores
+from seqpricing_core.storage import write_atomically
 from seqpricing_core.study import PublicFilesSource, SimulatedSource, Study
+
+__all__ = ["Report", "ReportInputs", "finding", "render_report"]
+
+RECORD_FILE = "record.json"
+"""Of the report's folder: see `StudyRecord`."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """The finished page."""
+    """The page of a study, and the files beside it."""
 
     suffix: ClassVar[str] = "html"
 
     html: str
+    files: Mapping[str, bytes] = field(default_factory=dict, compare=False)
+    """By path below the page's folder: pages of families, tables as CSV and LaTeX, the record."""
 
     def to_bytes(self) -> bytes:
         return self.html.encode()
@@ -57,44 +55,69 @@ class Report:
         (path,) = paths
         return cls(path.read_bytes().decode())
 
-
-@dataclass(frozen=True)
-class ReportInputs:
-    """What a page is made from; same inputs, same bytes."""
-
-    performance: pl.DataFrame
-    """Of `compute_performance`."""
-    portfolio_returns: pl.DataFrame
-    """Of `compute_portfolio_returns`."""
-    r2_by_year: pl.DataFrame
-    """``family``, ``number_of_factors``, ``year``, ``total_r2``, ``predictive_r2`` (decimal, stocks)."""
-    managed: ManagedPortfolios
-    """All months of the sample."""
-    provenance: Mapping[str, str]
-    """Where the numbers come from: data fingerprint, code version, runs. Shown as it is."""
-
-    @property
-    def test_months(self) -> list[str]:
-        """'YYYY-MM', ascending."""
-        return self.portfolio_returns["month"].unique().sort().dt.strftime("%Y-%m").to_list()
-
-    @property
-    def largest_factors(self) -> int:
-        """The largest K that any model has, 0 if all are forecasters; the oracle is no model."""
-        models = self.portfolio_returns.filter(pl.col("family") != "oracle")
-        return int(models.select(pl.col("number_of_factors").max()).item())
-
-
-@dataclass(frozen=True)
-class Picture:
-    svg: Markup
-    caption: str
-    alternative: str
+    def write_files(self, folder: Path) -> None:
+        """Write what lies beside the page; tables of an earlier report that are no more go."""
+        for name, data in self.files.items():
+            write_atomically(folder / name, data)
+        for old in (*folder.glob("model_*.html"), *folder.glob("tables/*")):
+            if str(old.relative_to(folder)) not in self.files:
+                old.unlink()
 
 
 def render_report(study: Study, results: ReportInputs) -> Report:
-    """The page of a study. No script, no outside resource, no time stamp."""
-    scores = Scores(study, results.performance)
+    """The pages of a study and their tables. No outside resource, no time stamp."""
+    intervals = results.inference.intervals if results.inference is not None else None
+    scores = Scores(study, results.performance, intervals)
+    sections = study_sections(study, results, scores)
+    data = data_tables(results)
+    html = _render(
+        "page.html.j2", study, results, scores, (Section("data", "Data", data), *sections),
+        finding=finding(scores, results.test_months),
+        facts=data_facts(study, results.managed, results.test_months)
+        | sort_facts(results.portfolio_returns, study.portfolios),
+        data=data,
+        coverage=coverage_picture(results),
+        sections=sections,
+        sharpe_error=f"{math.sqrt(12 / len(results.test_months)):.2f}",
+        models=_models(study),
+        pages={title_of(family): f"model_{family}.html" for family in _families(study, results)},
+    )  # fmt: skip
+    tables = [*data, *(table for section in sections for table in section.tables)]
+    files = {RECORD_FILE: StudyRecord.of(study, results).to_bytes()}
+    for family in _families(study, results):
+        of_family = family_sections(study, results, scores, family)
+        tables += [table for section in of_family for table in section.tables]
+        files[f"model_{family}.html"] = _family_page(study, results, scores, family, of_family)
+    return Report(html, files | _table_files(study, tables))
+
+
+def _family_page(
+    study: Study, results: ReportInputs, scores: Scores, family: str, sections: Sequence[Section]
+) -> bytes:
+    own = [f"{kind}/{family}/" for kind in ("models", "predictions", "explain")]
+    others = [f"{kind}/{other}/" for kind in ("models", "predictions") for other in _families(study, results)]
+    foreign = tuple(prefix for prefix in others if prefix not in own)
+    behind = tuple(one for one in results.lineage if not one.asset.startswith(foreign))
+    results = replace(results, lineage=behind)
+    config = next((model for model in study.models if model.family == family), None)
+    settings = {} if config is None else _settings(config.model_dump(mode="json", exclude={"family"}))
+    training = _settings(study.training.model_dump(mode="json"))
+    html = _render(
+        "model.html.j2", study, results, scores, sections,
+        sections=sections, family=title_of(family), description=_models(study).get(title_of(family), ""),
+        settings=settings | {f"training.{k}": v for k, v in training.items()},
+    )  # fmt: skip
+    return html.encode()
+
+
+def _render(
+    template: str,
+    study: Study,
+    results: ReportInputs,
+    scores: Scores,
+    numbered: Sequence[Section],
+    **texts: Any,
+) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -102,25 +125,38 @@ def render_report(study: Study, results: ReportInputs) -> Report:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    html = environment.get_template("page.html.j2").render(
+    lineage = by_asset(results.lineage)
+    tables = [table for section in numbered for table in section.tables]
+    return environment.get_template(template).render(
         study=study,
+        scores=scores,
         simulated=isinstance(study.source, SimulatedSource),
         public=isinstance(study.source, PublicFilesSource),
-        finding=finding(scores, results.test_months),
         part_year=part_year(results.test_months),
-        facts=data_facts(study, results.managed, results.test_months)
-        | sort_facts(results.portfolio_returns, study.portfolios),
-        coverage=_coverage(results),
-        scores=scores,
-        r_squared_tables=r_squared_tables(scores),
-        strategy_tables=strategy_tables(scores),
-        sharpe_error=f"{math.sqrt(12 / len(results.test_months)):.2f}",
         test_months=len(results.test_months),
-        pictures=_pictures(study, results),
-        models=_models(study),
+        tested=results.inference is not None,
         provenance=results.provenance,
+        lineage=lineage,
+        number={table.name: f"Table {place + 1}" for place, table in enumerate(tables)},
+        link={table.source: link_of(table.source, list(lineage)) for table in tables},
+        link_of=lambda source: link_of(source, list(lineage)),
+        counterpart=counterpart,
+        plotly=_script(),
+        **texts,
     )
-    return Report(html)
+
+
+@cache
+def _script() -> Markup:
+    return Markup(plotly_script())  # noqa: S704 (the library that comes with the package)
+
+
+def _table_files(study: Study, tables: Sequence[Table]) -> dict[str, bytes]:
+    simulated = "SIMULATED market: " if isinstance(study.source, SimulatedSource) else ""
+    files = {f"tables/{table.name}.csv": to_csv(table) for table in tables}
+    files |= {f"tables/{table.name}.tex": to_latex(table, simulated).encode() for table in tables}
+    names = list(dict.fromkeys(table.name for table in tables))
+    return files | {"tables.tex": document(study.title, names).encode()}
 
 
 def finding(scores: Scores, test_months: Sequence[str]) -> str:
@@ -150,60 +186,21 @@ def _leader(scores: Scores, name: str, measure: Measure, what: str, remark: str 
     negative = "" if value > 0 else "none is above zero"
     remarks = "; ".join(filter(None, (measure.text(value) + unit, of_oracle, negative, remark)))
     which = f"with K = {factors}" if factors else "without factors"
-    return f"{TITLES.get(family, family)} {which} has the highest {what} ({remarks})"
+    return f"{title_of(family)} {which} has the highest {what} ({remarks})"
 
 
 def _models(study: Study) -> dict[str, str]:
     """Title and one line per family, from the docstring of its configuration."""
     lines = {m.family: (type(m).__doc__ or "").strip().split("\n")[0] for m in study.models}
-    return {TITLES.get(family, family): line.replace("*", "") for family, line in lines.items()}
+    return {title_of(family): line.replace("*", "") for family, line in lines.items()}
 
 
-def _picture(name: str, figure: Figure, caption: str, alternative: str) -> Picture:
-    return Picture(Markup(to_svg(figure, name)), caption, alternative)  # noqa: S704 (our own SVG)
+def _families(study: Study, results: ReportInputs) -> list[str]:
+    """Those with results, in the order of the study."""
+    found = {family for family, _ in results.models}
+    others = sorted(found - {*study.families, "oracle"})
+    return [family for family in (*study.families, *others) if family in found]
 
 
-def _coverage(results: ReportInputs) -> Picture:
-    managed = results.managed
-    return _picture(
-        "coverage", coverage_figure(managed.months, managed.stocks),
-        "Stocks in the panel, by month.", "Number of stocks by month",
-    )  # fmt: skip
-
-
-def _pictures(study: Study, results: ReportInputs) -> list[Picture]:
-    returns, k, weightings = results.portfolio_returns, results.largest_factors, study.portfolios.weights
-    present = set(returns.filter(pl.col("number_of_factors").is_in([0, k]))["family"])
-    at = f", K = {k}" if k else ""
-    lacking = [TITLES.get(f, f) for f in study.families if f not in present]
-    absent = f" Without {', '.join(lacking)}, not estimated at this K." if lacking else ""
-    pictures = [
-        _picture(
-            f"cumulative_{weights}", cumulative_returns_figure(returns, k, weights),
-            f"Long–short portfolio, {weights} weights{at}, before costs: sum of "
-            f"log(1 + monthly return), and drawdown from the highest wealth so far.{absent}",
-            f"Cumulative long–short returns by model, {weights} weights",
-        )
-        for weights in weightings
-    ]  # fmt: skip
-    pictures.insert(1, _picture(
-        "quantiles", quantile_returns_figure(returns, k, weightings[0]),
-        f"Mean return of each portfolio, {weightings[0]} weights{at}, before costs. A good forecast "
-        f"rises from left to right. Steps upward: {_steps(returns, k, weightings[0])}.{absent}",
-        "Mean return by portfolio and model",
-    ))  # fmt: skip
-    pictures.append(_picture(
-        "r2", r_squared_by_year_figure(results.r2_by_year, k),
-        f"R² of stocks in each test year{at}.{absent}", "R squared by test year and model",
-    ))  # fmt: skip
-    return pictures
-
-
-def _steps(returns: pl.DataFrame, factors: int, weights: str) -> str:
-    """How often the mean return rises from one quantile to the next, per model."""
-    means = quantile_means(returns, factors, weights)
-    texts = []
-    for family in in_order(means["family"].unique()):
-        steps = means.filter(pl.col("family") == family)["mean_return"].diff().drop_nulls()
-        texts.append(f"{TITLES.get(family, family)} {(steps > 0).sum()} of {len(steps)}")
-    return ", ".join(texts)
+def _settings(dumped: Mapping[str, Any]) -> dict[str, str]:
+    return {key: json.dumps(value) if not isinstance(value, str) else value for key, value in dumped.items()}

@@ -49,6 +49,19 @@ def family_style(family: str) -> dict[str, Any]:
     }
 
 
+def factors_style(factors: int) -> dict[str, Any]:
+    """How a model with K factors is drawn beside others of its family."""
+    seat = max(0, factors - 1)
+    return {
+        "label": f"K = {factors}" if factors else "without factors",
+        "markersize": 4,
+        "color": COLOURS[seat % len(COLOURS)],
+        "linestyle": LINES[seat % len(LINES)],
+        "linewidth": LINE_WIDTHS[seat // len(LINES) % len(LINE_WIDTHS)],
+        "marker": MARKERS[seat % len(MARKERS)],
+    }
+
+
 def in_order(families: Iterable[str]) -> list[str]:
     """As in `TITLES`, then families it does not know, then the oracle."""
     known = [*TITLES]

@@ -2,55 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Final, TypeGuard
+from typing import Final
 
 import polars as pl
 
 from seqpricing_core.models.family import FAMILIES, TITLES
+from seqpricing_core.report.published import published, published_block
+from seqpricing_core.report.table import ABSENT, Block, Cell, Row, Table, finite, number
 from seqpricing_core.study import Study
 
-ABSENT: Final = "–"
-"""Not estimated; as a number of factors, a forecaster's, which has none."""
-NOT_A_NUMBER: Final = "n/a"
 STOCKS, MANAGED = "r", "x"
 PORTFOLIOS: Final = {"long_short": "Long–short", "long_only": "Long-only"}
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One value as text, its share of the oracle's ("" where there is none), and if it leads its column."""
-
-    text: str
-    share: str = ""
-    best: bool = False
-
-
-@dataclass(frozen=True)
-class Row:
-    """One model: a cell per K. The oracle has one K of its own, and so one cell across all columns."""
-
-    model: str
-    assets: str
-    """Of R2: `STOCKS` or `MANAGED`, else ""."""
-    cells: tuple[Cell, ...]
-    oracle_factors: int | None = None
-
-
-@dataclass(frozen=True)
-class Block:
-    title: str
-    rows: tuple[Row, ...]
-
-
-@dataclass(frozen=True)
-class Table:
-    title: str
-    unit: str
-    blocks: tuple[Block, ...]
+PERFORMANCE: Final = "evaluation/performance"
 
 
 @dataclass(frozen=True)
@@ -78,10 +44,19 @@ TURNOVER: Final = Measure("turnover", "Turnover", "% a month", 100, 0, higher_is
 
 @dataclass(frozen=True)
 class Scores:
-    """The table of `compute_performance`, to be looked up."""
+    """The table of `compute_performance`, to be looked up, with bootstrap errors where there are any."""
 
     study: Study
     performance: pl.DataFrame
+    intervals: pl.DataFrame | None = None
+    """Of `InferenceTables`."""
+
+    @cached_property
+    def _errors(self) -> dict[tuple[str, int, str], float | None]:
+        if self.intervals is None:
+            return {}
+        columns = ("family", "number_of_factors", "measure", "standard_error")
+        return {(f, k, m): error for f, k, m, error in self.intervals[columns].iter_rows()}
 
     @cached_property
     def _values(self) -> dict[tuple[str, int, str], tuple[float | None, float | None]]:
@@ -130,47 +105,85 @@ class Scores:
         ranked = [(f, k, v) for f, k, v in every if finite(v)]
         return max(ranked, key=lambda entry: entry[2], default=None)
 
+    @cached_property
+    def headline_measures(self) -> dict[str, tuple[Measure, str]]:
+        """Name -> how it is shown, and its title."""
+        found = {
+            "total_r2_stocks": (TOTAL_R2, "Total R² (%)"),
+            "total_r2_managed": (TOTAL_R2, "Total R², x (%)"),
+            "predictive_r2_stocks": (PREDICTIVE_R2, "Predictive R² (%)"),
+        }
+        for weights in self.study.portfolios.weights:
+            for measure, costs in ((SHARPE, ""), (NET_SHARPE, ", after costs")):
+                name = f"{measure.prefix}_long_short_{weights}"
+                found[name] = (measure, f"Sharpe, long–short, {weights}{costs}")
+            found[f"turnover_long_short_{weights}"] = (TURNOVER, f"Turnover, {weights} (%)")
+        return found
+
+    @property
+    def headline(self) -> dict[str, tuple[str, float, int]]:
+        """Name -> title, scale and digits."""
+        return {name: (title, m.scale, m.digits) for name, (m, title) in self.headline_measures.items()}
+
+    def estimated(self, family: str, factors: int) -> bool:
+        return any((family, factors) == key[:2] for key in self._values)
+
     def table(
-        self, measure: Measure, title: str, blocks: Sequence[tuple[str, Sequence[tuple[str, str]]]]
+        self,
+        measure: Measure,
+        title: str,
+        blocks: Sequence[tuple[str, Sequence[tuple[str, str]]]],
+        name: str,
     ) -> Table:
         """``blocks``: a title, and the suffix of the measure's name with its test assets, per kind of row."""
-        return Table(
-            title,
-            measure.unit,
-            tuple(
-                Block(
-                    name,
-                    tuple(
-                        self._row(family, measure, suffix, assets)
-                        for family in (*self.families, *(["oracle"] if self.oracle_factors else []))
-                        for suffix, assets in kinds
-                    ),
-                )
-                for name, kinds in blocks
-            ),
+        families = (*self.families, *(["oracle"] if self.oracle_factors else []))
+        made = tuple(
+            Block(
+                block,
+                tuple(
+                    self._row(family, measure, suffix, assets)
+                    for family in families
+                    for suffix, assets in kinds
+                ),
+            )
+            for block, kinds in blocks
         )
+        with_errors = any(cell.below for block in made for row in block.rows for cell in row.cells)
+        return Table(
+            name, title, measure.unit, tuple(f"K = {k or ABSENT}" for k in self.factors), made,
+            below="standard error" if with_errors else "", source=PERFORMANCE,
+        )  # fmt: skip
 
     def _row(self, family: str, measure: Measure, suffix: str, assets: str) -> Row:
         name, title = f"{measure.prefix}_{suffix}", TITLES.get(family, family)
+        labels = (title, assets) if assets else (title,)
         if family == "oracle":
-            return Row(title, assets, (Cell(measure.text(self.oracle(name))),), self.oracle_factors)
-        return Row(title, assets, tuple(self._cell(family, k, measure, name) for k in self.factors))
+            return Row(labels, (Cell(measure.text(self.oracle(name))),), self.oracle_factors)
+        return Row(labels, tuple(self.cell(family, k, measure, name) for k in self.factors))
 
-    def _cell(self, family: str, factors: int, measure: Measure, name: str) -> Cell:
+    def cell(self, family: str, factors: int, measure: Measure, name: str) -> Cell:
         value = self.value(family, factors, name)
         rivals = [v for v in (self.value(f, factors, name) for f in self.families) if finite(v)]
         text = measure.text(value)
+        error = self._errors.get((family, factors, name))
+        below = f"[{measure.text(error)}]" if finite(error) and finite(value) else ""
+        if not measure.higher_is_better:
+            return Cell(text, below=below)
         # What reads the same is equally good.
         leads = len(rivals) > 1 and finite(value) and text == measure.text(max(rivals))
-        if not measure.higher_is_better:
-            return Cell(text)
-        return Cell(text, self.share(family, factors, name), leads)
+        return Cell(text, self.share(family, factors, name), leads, below)
 
 
 def r_squared_tables(scores: Scores) -> list[Table]:
     """*memory*, tables 1 and 2."""
-    kinds = [("", (("stocks", STOCKS), ("managed", MANAGED)))]
-    return [scores.table(measure, measure.title, kinds) for measure in (TOTAL_R2, PREDICTIVE_R2)]
+    kinds = (("stocks", STOCKS), ("managed", MANAGED))
+    tables = []
+    for measure in (TOTAL_R2, PREDICTIVE_R2):
+        table = scores.table(measure, measure.title, [("", kinds)], measure.prefix)
+        figures = [(assets, published("memory", f"{measure.prefix}_{name}")) for name, assets in kinds]
+        table = replace(table, labels=("Model", "Assets"))
+        tables.append(table.with_block(published_block("", figures, scores.families, scores.factors)))
+    return tables
 
 
 def strategy_tables(scores: Scores) -> list[Table]:
@@ -182,27 +195,33 @@ def strategy_tables(scores: Scores) -> list[Table]:
         for weights in scores.study.portfolios.weights:
             blocks = [(title, ((f"{name}_{weights}", ""),)) for name, title in PORTFOLIOS.items()]
             title = ", ".join(filter(None, (measure.title, f"{weights} weights", when)))
-            tables.append(scores.table(measure, title, blocks))
+            table = scores.table(measure, title, blocks, f"{measure.prefix}_{weights}")
+            for name, portfolio in PORTFOLIOS.items():
+                figures = [("", published("memory", f"{measure.prefix}_{name}_{weights}"))]
+                block = published_block(portfolio, figures, scores.families, scores.factors)
+                table = table.with_block(block)
+            tables.append(table)
     return tables
+
+
+def family_table(scores: Scores, family: str) -> Table:
+    """Headline scores of one family, a row per K."""
+
+    def row(k: int) -> Row:
+        cells = (
+            scores.cell(family, k, measure, name) for name, (measure, _) in scores.headline_measures.items()
+        )
+        return Row((str(k) if k else ABSENT,), tuple(replace(cell, best=False) for cell in cells))
+
+    rows = tuple(row(k) for k in scores.factors if scores.estimated(family, k))
+    below = any(cell.below for one in rows for cell in one.cells)
+    return Table(
+        f"{family}_scores", "Headline scores", "",
+        tuple(title for _, title in scores.headline_measures.values()), (Block("", rows),), ("K",),
+        "standard error" if below else "", source=PERFORMANCE,
+    )  # fmt: skip
 
 
 def has_factors(family: str) -> bool:
     """Whether it has; one that the registry does not know is taken to."""
     return family not in FAMILIES or FAMILIES[family].has_factors
-
-
-def factors_text(factors: int) -> str:
-    """K as it is shown: a dash for a forecaster."""
-    return str(factors) if factors else ABSENT
-
-
-def finite(value: float | None) -> TypeGuard[float]:
-    return value is not None and math.isfinite(value)
-
-
-def number(value: float, digits: int) -> str:
-    """With a true minus sign, and never minus zero."""
-    if not math.isfinite(value):
-        return NOT_A_NUMBER
-    text = f"{value:.{digits}f}"
-    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")

@@ -64,8 +64,12 @@ def test_definitions_load_with_no_environment_and_no_data(tmp_path: Path) -> Non
 def test_assets_of_a_study(graph: Any) -> None:
     """Names are an interface: people link to them."""
     assert sorted(key.to_user_string() for key in graph.get_all_asset_keys()) == [
+        "evaluation/factor_returns",
+        "evaluation/model_comparison",
+        "evaluation/monthly_scores",
         "evaluation/performance",
         "evaluation/portfolio_returns",
+        "evaluation/portfolio_returns_without_micro_caps",
         "evaluation/report",
         "explain/ca2/ca2_importance",
         "explain/characteristic_importance",
