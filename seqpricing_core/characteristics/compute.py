@@ -66,10 +66,10 @@ def compute_characteristics(
     plan = _Plan.of(definitions)
     stocks = (
         _grid(stock_months, year, history_years(acronyms))
+        .collect()
         .with_columns(plan.market)
         .filter(pl.col("month").dt.year() == year, pl.col("traded"))
         .with_columns(industry=pl.col("sic") // 100)
-        .collect()
     )
     stocks = stocks.with_columns(_firm_equity(stocks))
     keys = stocks.select("asset_id", "month").sort("month", "asset_id")
@@ -78,7 +78,7 @@ def compute_characteristics(
         _statements_known(keys, statements, plan.items),
     ):
         stocks = stocks.join(found, on=["asset_id", "month"], how="left", maintain_order="left")
-    stocks = stocks.lazy().with_columns(plan.rest).collect()
+    stocks = stocks.with_columns(plan.rest)
     table = (
         stocks.lazy()
         .with_columns(column for base in plan.bases for column in _of_industry(stocks, base))

@@ -106,9 +106,9 @@ def _deviation(values: list[pl.Expr], minimum: int) -> pl.Expr:
     """Standard deviation of those that are known; null if fewer than ``minimum`` are."""
     finite = [pl.when(value.is_finite()).then(value) for value in values]
     count = total(value.is_not_null().cast(pl.Float64) for value in finite)
-    mean = total(value.fill_null(0.0) for value in finite) / count
-    squares = total(((value - mean) ** 2).fill_null(0.0) for value in finite)
-    return pl.when(count >= minimum).then((squares / (count - 1)).sqrt())
+    values = [value.fill_null(0.0) for value in finite]
+    squares = total(value**2 for value in values) - total(values) ** 2 / count
+    return pl.when(count >= minimum).then((squares.clip(lower_bound=0.0) / (count - 1)).sqrt())
 
 
 def _quarter(item: str, back: int) -> str:
