@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import logging
 import os
 import shutil
@@ -107,6 +108,24 @@ def test_what_was_copied_is_not_asked_for_again(source: Callable[..., WrdsSource
     assert gone.read_bytes() == content
     assert not leftover.exists()
     assert {file: file.stat().st_mtime_ns for file in files if file != gone} == before
+
+
+def test_a_recent_year_that_was_empty_is_asked_for_again(
+    source: Callable[..., WrdsSource], wrds_server: Any
+) -> None:
+    """The vendor had not had it yet; an old empty year is one before the table begins."""
+    year = dt.datetime.now(dt.UTC).year
+    wrds_server.sql("create table if not exists crsp.late (permno int, date date); "
+                    "grant select on crsp.late to reader")  # fmt: skip
+    late = wrds_copy.ServerTable("crsp.late", {"permno": "int8", "date": "date"}, day="date")
+    years = range(year, year + 1)
+    assert len(pl.read_parquet(wrds_copy.copy_tables(source(), [late], years)[0])) == 0
+    wrds_server.sql(f"insert into crsp.late values (7, '{year}-01-31')")
+    assert pl.read_parquet(wrds_copy.copy_tables(source(), [late], years)[0])["permno"].to_list() == [7]
+    old = range(1920, 1921)
+    wrds_copy.copy_tables(source(), [late], old)
+    wrds_server.sql("insert into crsp.late values (8, '1920-01-31')")
+    assert len(pl.read_parquet(wrds_copy.copy_tables(source(), [late], old)[0])) == 0
 
 
 @dataclass
