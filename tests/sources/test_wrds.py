@@ -259,3 +259,24 @@ def test_password_file_is_the_only_secret(credentials: Any) -> None:
     """The tests connect as a user does: no password in the environment."""
     assert "PGPASSWORD" not in os.environ
     assert credentials.password_file.stat().st_mode & 0o077 == 0
+
+
+def test_copy_command(
+    source: Callable[..., WrdsSource], settings: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    """`seqpricing data copy` fills the cache of a study; a study without a server is told so."""
+    import yaml
+    from typer.testing import CliRunner
+
+    from seqpricing_dagster.cli import app
+
+    asked = source(daily=False, statements="annual").model_dump(mode="json") | {"cache": "mine"}
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump(settings(source=asked)), encoding="utf-8")
+    done = CliRunner().invoke(app, ["data", "copy", str(file)])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "mine" / "crsp.msf_v2" / "2003.parquet").is_file()
+    assert SECRET not in done.output
+    file.write_text(yaml.safe_dump(settings()), encoding="utf-8")
+    refused = CliRunner().invoke(app, ["data", "copy", str(file)])
+    assert isinstance(refused.exception, InputError)
