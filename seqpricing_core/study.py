@@ -622,9 +622,12 @@ def _relative_to(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _resolved_paths(folder: Path, section: dict[str, Any], location: tuple[str, ...]) -> dict[str, Any]:
+    options = list(_options(Study, location))
+    # One key may be a path in one kind of source and a word in another.
+    meant = [o for o in options if "kind" in o.model_fields and section.get("kind") in _tags(o)]
     paths = {
         key
-        for kind in _options(Study, location)
+        for kind in meant or options
         for key, field in kind.model_fields.items()
         if Path in (field.annotation, *get_args(field.annotation))
     }
@@ -637,6 +640,10 @@ def _resolved_paths(folder: Path, section: dict[str, Any], location: tuple[str, 
         else:
             resolved[key] = value
     return resolved
+
+
+def _tags(option: type[Config]) -> tuple[Any, ...]:
+    return get_args(option.model_fields["kind"].annotation)
 
 
 def _readable(error: ValidationError, path: Path) -> InputError:

@@ -12,6 +12,7 @@ readable by you alone) or PGPASSWORD, with PGUSER for the name. This module neit
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import logging
 import os
 import threading
@@ -62,7 +63,8 @@ def file_of(cache: Path, table: ServerTable, year: int | None) -> Path:
 def copy_tables(source: WrdsSource, tables: list[ServerTable], years: range) -> list[Path]:
     """Copy what the cache lacks; returns every file of these tables and years.
 
-    A year that is there is not asked for again: delete its file to renew it.
+    A year that is there is not asked for again: delete its file to renew it. Only an empty recent year is:
+    the vendor may not have had it yet.
 
     Raises
     ------
@@ -70,13 +72,25 @@ def copy_tables(source: WrdsSource, tables: list[ServerTable], years: range) -> 
         No credentials, no such table or column, no permission, or the connection stayed lost.
     """
     wanted = [(table, year) for table in tables for year in (years if table.day else [None])]
-    missing = [(table, year) for table, year in wanted if not file_of(source.cache, table, year).is_file()]
+    missing = [
+        (table, year) for table, year in wanted if not _is_there(file_of(source.cache, table, year), year)
+    ]
     if missing:
         _sweep(source.cache)
         with _Connection(source) as connection:
             for table, year in missing:
                 _copy(connection, table, year, source)
     return [file_of(source.cache, table, year) for table, year in wanted]
+
+
+def _is_there(file: Path, year: int | None) -> bool:
+    if not file.is_file():
+        return False
+    recent = year is not None and year >= dt.datetime.now(dt.UTC).year - RECENT_YEARS
+    return not recent or pyarrow.parquet.read_metadata(file).num_rows > 0
+
+
+RECENT_YEARS = 2
 
 
 def read_copied(cache: Path, table: ServerTable, year: int | None) -> pl.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import logging
 import os
 import shutil
@@ -107,6 +108,24 @@ def test_what_was_copied_is_not_asked_for_again(source: Callable[..., WrdsSource
     assert gone.read_bytes() == content
     assert not leftover.exists()
     assert {file: file.stat().st_mtime_ns for file in files if file != gone} == before
+
+
+def test_a_recent_year_that_was_empty_is_asked_for_again(
+    source: Callable[..., WrdsSource], wrds_server: Any
+) -> None:
+    """The vendor had not had it yet; an old empty year is one before the table begins."""
+    year = dt.datetime.now(dt.UTC).year
+    wrds_server.sql("create table if not exists crsp.late (permno int, date date); "
+                    "grant select on crsp.late to reader")  # fmt: skip
+    late = wrds_copy.ServerTable("crsp.late", {"permno": "int8", "date": "date"}, day="date")
+    years = range(year, year + 1)
+    assert len(pl.read_parquet(wrds_copy.copy_tables(source(), [late], years)[0])) == 0
+    wrds_server.sql(f"insert into crsp.late values (7, '{year}-01-31')")
+    assert pl.read_parquet(wrds_copy.copy_tables(source(), [late], years)[0])["permno"].to_list() == [7]
+    old = range(1920, 1921)
+    wrds_copy.copy_tables(source(), [late], old)
+    wrds_server.sql("insert into crsp.late values (8, '1920-01-31')")
+    assert len(pl.read_parquet(wrds_copy.copy_tables(source(), [late], old)[0])) == 0
 
 
 @dataclass
@@ -240,3 +259,24 @@ def test_password_file_is_the_only_secret(credentials: Any) -> None:
     """The tests connect as a user does: no password in the environment."""
     assert "PGPASSWORD" not in os.environ
     assert credentials.password_file.stat().st_mode & 0o077 == 0
+
+
+def test_copy_command(
+    source: Callable[..., WrdsSource], settings: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    """`seqpricing data copy` fills the cache of a study; a study without a server is told so."""
+    import yaml
+    from typer.testing import CliRunner
+
+    from seqpricing_dagster.cli import app
+
+    asked = source(daily=False, statements="annual").model_dump(mode="json") | {"cache": "mine"}
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump(settings(source=asked)), encoding="utf-8")
+    done = CliRunner().invoke(app, ["data", "copy", str(file)])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "mine" / "crsp.msf_v2" / "2003.parquet").is_file()
+    assert SECRET not in done.output
+    file.write_text(yaml.safe_dump(settings()), encoding="utf-8")
+    refused = CliRunner().invoke(app, ["data", "copy", str(file)])
+    assert isinstance(refused.exception, InputError)
