@@ -83,9 +83,6 @@ def fitted_family_metadata(fitted: FittedFamily) -> dict[str, Any]:
         "window": f"train {window.train[0]}-{window.train[1]}, validation {window.validation[0]}-"
         f"{window.validation[1]}, test {window.test_year}",
         "last_month_seen": str(fitted.months_seen[-1]),
-        "training_record": dg.MetadataValue.json(
-            {f"K={k}": [member.record for member in members] for k, members in fitted.models.items()}
-        ),
     }
     records = {k: first.record for k, (first, *_) in fitted.models.items() if "train_loss" in first.record}
     for k, record in records.items():
@@ -94,6 +91,10 @@ def fitted_family_metadata(fitted: FittedFamily) -> dict[str, Any]:
     if records:
         curves = {k: (r["train_loss"], r["validation_loss"], r["best_epoch"]) for k, r in records.items()}
         shown["loss_curves"] = plot_metadata(loss_curves_figure(curves))
+    # Last, since it is long.
+    shown["training_record"] = dg.MetadataValue.json(
+        {f"K={k}": [member.record for member in members] for k, members in fitted.models.items()}
+    )
     return shown
 
 

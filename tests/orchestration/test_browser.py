@@ -20,6 +20,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.execution.backfill import BulkActionStatus
 
 from seqpricing_dagster.project import REPOSITORY, Project
 
@@ -124,3 +125,44 @@ def test_one_partition_is_launched_from_the_ui(page: Any, server: str, instance:
     page.goto(f"{server}/runs")
     page.get_by_text("Success").first.wait_for()
     look(page, "runs")
+
+
+def test_a_backfill_is_launched_from_the_ui(page: Any, server: str, instance: dg.DagsterInstance) -> None:
+    """Two test years, in the dialog that a person sees; the store has the fits, so nothing is trained."""
+    key = dg.AssetKey(["models", "ipca", "ipca_models"])
+    page.goto(f"{server}/assets/models/ipca/ipca_models")
+    page.get_by_role("button", name="Materialize").first.click()
+    page.get_by_placeholder("ex: ").fill("[2004...2005]")
+    page.keyboard.press("Tab")
+    look(page, "launch_backfill")
+    page.get_by_role("button", name="Launch").last.click()
+    deadline = time.monotonic() + PATIENCE / 1000
+    while time.monotonic() < deadline:
+        backfills = instance.get_backfills()
+        if backfills and backfills[0].status == BulkActionStatus.COMPLETED_SUCCESS:
+            break
+        time.sleep(1)
+    assert backfills[0].status == BulkActionStatus.COMPLETED_SUCCESS
+    for year in ("2004", "2005"):
+        chosen = dg.AssetRecordsFilter(key, asset_partitions=[year])
+        (record,) = instance.fetch_materializations(chosen, limit=1).records
+        assert record.asset_materialization.metadata["fit"].value == "reused"
+        assert record.timestamp > time.time() - 2 * PATIENCE / 1000
+
+
+def test_pages_open_and_say_how_long_it_took(page: Any, server: str) -> None:
+    """What a person looks at when a year is bad: the year, its checks, what is planned."""
+    pages = {
+        "asset-groups": "panel",
+        "assets/models/seqlat/seqlat_models?view=partitions&partition=2005": "training_seconds",
+        "assets/models/seqlat/seqlat_models?view=checks": "fit_is_believable",
+        "assets/predictions/seqlat/seqlat_predictions?view=checks": "forecasts_do_not_see_the_future",
+        "automation": "newest_year",
+        "runs": "Success",
+    }
+    for path, text in pages.items():
+        started = time.monotonic()
+        page.goto(f"{server}/{path}")
+        page.get_by_text(text).first.wait_for()
+        print(f"{time.monotonic() - started:5.1f} s  {path}")  # noqa: T201 - with -s a person reads it
+        look(page, path.split("?")[0].replace("/", "_"))
