@@ -93,7 +93,9 @@ def test_dagster_and_the_plain_pipeline_agree_byte_for_byte(
 ) -> None:
     job = build_definitions(project).resolve_implicit_global_asset_job_def()
     with dg.DagsterInstance.ephemeral() as instance:
-        for stage in stages_of(project)[:-1]:
+        for stage in stages_of(project):
+            if stage.title in ("next month's signal", "report"):
+                continue
             for partition in stage.partitions:
                 job.execute_in_process(
                     run_config=QUIET,
