@@ -8,6 +8,7 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
+from seqpricing_core.characteristics.compute import CARRIED
 from seqpricing_core.models.family import FittedFamily
 from seqpricing_core.models.sanity import doubts
 from seqpricing_core.panel.drift import SHIFTED, shifted
@@ -92,7 +93,7 @@ def coverage_problems(table: pl.DataFrame) -> tuple[list[str], dict[str, float]]
     """Nearly empty columns in words, and the share of missing values of every column of numbers."""
     if not len(table):
         return ["no stock-month at all"], {}
-    numbers = table.select(pl.col(pl.Float32, pl.Float64))
+    numbers = table.drop(CARRIED, strict=False).select(pl.col(pl.Float32, pl.Float64))
     missing = {name: numbers[name].null_count() / len(numbers) for name in numbers.columns}
     empty = {name: share for name, share in missing.items() if share > NEARLY_EMPTY}
     return [f"{name} is missing for {share:.0%}" for name, share in empty.items()], missing

@@ -53,7 +53,7 @@ def test_same_bytes_as_the_plain_pipeline(project, tmp_path):
 
 def test_every_check_passed(project, benchmark_instance):
     keys = build_definitions(project).resolve_asset_graph().asset_check_keys
-    assert len(keys) == 9 + 5 * len(MODELS)
+    assert len(keys) == 13 + 5 * len(MODELS)
     summary = benchmark_instance.event_log_storage.get_latest_asset_check_execution_by_key(list(keys))
     assert {key: record.status.value for key, record in summary.items()} == dict.fromkeys(keys, "SUCCEEDED")
 
@@ -73,8 +73,9 @@ def test_records_of_a_forecaster(project, benchmark_instance):
     models = metadata("models", "rf_forecast", "rf_forecast_models")
     assert models["training_record"].value["K=0"][0]["winner"] == {"depth": 3, "features": 20}
     assert models["last_month_seen"].value == "2003-12"
-    scores = metadata("evaluation", "performance", partition=None)["scores"].value
-    assert "| OLS-3 forecast | – | – | " in scores
-    assert "None" not in scores
+    tables = metadata("evaluation", "performance", partition=None).values()
+    scores = [table.value for table in tables if isinstance(table, dg.MarkdownMetadataValue)]
+    assert any("| OLS-3 forecast | r | – | – | – |" in table for table in scores)
+    assert not any("None" in table for table in scores)
     report = project.report_file.read_text(encoding="utf-8")
     assert "K = –" in report

@@ -57,7 +57,7 @@ def test_definitions_load_with_no_environment_and_no_data(tmp_path: Path) -> Non
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) == 26
+    assert int(done.stdout) == 31
     assert not list(tmp_path.iterdir()), "loading wrote files"
 
 

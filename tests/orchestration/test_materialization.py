@@ -63,7 +63,7 @@ def test_no_temporary_file_stays(finished: Project) -> None:
 def test_every_check_passed_and_none_was_left_out(finished: Project, instance: dg.DagsterInstance) -> None:
     definitions = build_definitions(finished)
     keys = definitions.resolve_asset_graph().asset_check_keys
-    assert len(keys) == 9 + 5 * len(finished.study.families)
+    assert len(keys) == 13 + 5 * len(finished.study.families)
     summary = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(keys))
     found = {key: record.status.value for key, record in summary.items()}
     assert found.keys() == set(keys)
