@@ -35,7 +35,6 @@ import yaml
 from dagster._core.execution.backfill import BulkActionStatus
 from rich.console import Console
 
-from seqpricing_core.characteristics.compute import HISTORY_YEARS
 from seqpricing_core.locks import owner_of
 from seqpricing_dagster.project import REPOSITORY, Project, open_project
 from seqpricing_dagster.run import materialize_partition, prepare_home
@@ -224,7 +223,7 @@ def prepare(folder: Path, windows: int) -> tuple[Path, Project, dict[str, bytes]
     first, stop = study.sample.first_year, study.sample.last_year + 1
     stages = [
         (("raw/vendor_files",), [None]),
-        (("raw/stock_months", "raw/statements", "raw/factors"), range(first - 1 - HISTORY_YEARS, stop)),
+        (("raw/stock_months", "raw/statements", "raw/factors"), range(first - 1 - study.history_years, stop)),
         (("panel/characteristics",), range(first - 1, stop)),
         (("panel/panel", "panel/managed_portfolios"), range(first, stop)),
         (models_of(open_project(study_file, outputs)), study.model_years),

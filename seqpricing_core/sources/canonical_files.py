@@ -78,6 +78,8 @@ class CanonicalFiles:
         if "period_months" not in table.collect_schema().names():
             return {"statements.quarterly"}
         periods = collect_table(table.select(pl.col("period_months").unique()), self.statements_file)
+        if not len(periods):
+            return {"statements.quarterly"}
         kinds = {3: "statements.quarterly", 12: "statements.annual"}
         return {kinds[months] for months in periods["period_months"] if months in kinds}
 
@@ -93,13 +95,18 @@ class CanonicalFiles:
 
 
 def _filled_columns(file: Path, schema: pa.DataFrameSchema) -> list[str]:
+    """Those with a value, and required ones that are not there: what is wrong is said when rows are read.
+
+    A file without rows may come to have values in any of its columns.
+    """
     table = scan_table(file)
     present = [name for name in table.collect_schema().names() if name in schema.columns]
+    lacking = [name for name in required_columns(schema) if name not in present]
     if file.suffix == ".parquet" and (counts := _null_counts(file)) is not None:
         rows = pq.read_metadata(file).num_rows
-        return [name for name in present if counts[name] < rows]
-    filled = collect_table(table.select(pl.col(present).is_not_null().any()), file)
-    return [name for name in present if filled[name].item()]
+        return [*lacking, *(name for name in present if counts[name] < rows)]
+    filled = collect_table(table.select(pl.len().alias("__rows"), pl.col(present).is_not_null().any()), file)
+    return [*lacking, *(name for name in present if filled[name].item() or not filled["__rows"].item())]
 
 
 def _null_counts(file: Path) -> dict[str, int] | None:

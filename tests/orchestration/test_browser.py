@@ -163,6 +163,6 @@ def test_pages_open_and_say_how_long_it_took(page: Any, server: str) -> None:
     for path, text in pages.items():
         started = time.monotonic()
         page.goto(f"{server}/{path}")
-        page.get_by_text(text).first.wait_for()
+        page.get_by_text(text).locator("visible=true").first.wait_for()
         print(f"{time.monotonic() - started:5.1f} s  {path}")  # noqa: T201 - with -s a person reads it
         look(page, path.split("?")[0].replace("/", "_"))

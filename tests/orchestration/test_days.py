@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from seqpricing_core.characteristics.compute import compute_characteristics
-from seqpricing_core.pipeline import statistics_of_days
+from seqpricing_core.characteristics.of_study import statistics_of_days
 from seqpricing_core.sources import open_source
 from seqpricing_dagster.definitions import build_definitions
 from seqpricing_dagster.project import Project
@@ -43,7 +43,7 @@ def test_the_assets_make_what_the_pipeline_makes(project):
     study = project.study
     assert study.reads_days
     source = open_source(study, project.vendor_files)
-    of_days = statistics_of_days(source, YEARS)
+    of_days = dict(statistics_of_days(source, YEARS))
     expected = compute_characteristics(
         pl.concat(source.stock_months(y) for y in YEARS), pl.concat(source.statements(y) for y in YEARS),
         2002, ACRONYMS, pl.concat(of_days.values()),

@@ -17,7 +17,7 @@ import polars as pl
 import pytest
 
 from seqpricing_core import pipeline, predictions
-from seqpricing_core.characteristics import compute
+from seqpricing_core.characteristics import compute, of_study
 from seqpricing_core.models.factor_model import fitted_returns
 from seqpricing_core.panel import build
 from seqpricing_core.panel.panel import Sample
@@ -551,13 +551,13 @@ def risk_premia_with_the_month_itself(monkeypatch):
 
 def statements_known_when_the_quarter_ends(monkeypatch):
     """Joined on period_end: known a day after the quarter instead of when they were filed."""
-    real = pipeline.compute_characteristics
+    real = of_study.compute_characteristics
 
     def leaky(stock_months, statements, *rest):
         early = statements.with_columns(available_from=pl.col("period_end").dt.offset_by("1d"))
         return real(stock_months, early, *rest)
 
-    monkeypatch.setattr(pipeline, "compute_characteristics", leaky)
+    monkeypatch.setattr(of_study, "compute_characteristics", leaky)
 
 
 def the_last_report_instead_of_the_first(monkeypatch):

@@ -296,16 +296,6 @@ class TestStatements:
         assert len(rows) > 3000
         assert (rows[total] == rows.select(pl.sum_horizontal(parts)).to_series()).all()
 
-    def test_the_plain_market_balances_too(self, tmp_path):
-        write_simulated_market(SimulatedSource(kind="simulated", seed=1, stocks=40), 2000, 2002, tmp_path)
-        rows = pl.read_parquet(tmp_path / "statements.parquet")
-        for total, parts in self.SUMS:
-            complete = rows.drop_nulls([total, *parts])
-            np.testing.assert_allclose(
-                complete[total], complete.select(pl.sum_horizontal(parts)).to_series(), rtol=1e-9, atol=1
-            )
-        # Rounding error is that of sums and differences, not of what is small beside them.
-
     def test_book_equity_changes_by_what_is_kept_and_issued(self, tables):
         """Over fiscal years: change = earnings - dividends - repurchases + issuance."""
         years = tables["statements"].filter(pl.col("period_months") == 12).sort("asset_id", "period_end")

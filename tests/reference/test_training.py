@@ -563,7 +563,7 @@ class TestWarmStart:
 
 def test_remember_needs_no_engine():
     """The rule itself, epoch by epoch: improved, over."""
-    one = TrainedMember(Member(Candidate(0.0, 0.1, ()), 1, 1))
+    one = TrainedMember(member=Member(Candidate(0.0, 0.1, ()), 1, 1))
     steps = [one.remember(0.0, loss, 2) for loss in (3.0, 2.0, 2.0, 1.5, 1.6, 1.6)]
     assert steps == [
         (True, False), (True, False), (False, False), (True, False), (False, False), (False, True),

@@ -272,7 +272,9 @@ def test_copy_command(
 
     asked = source(daily=False, statements="annual").model_dump(mode="json") | {"cache": "mine"}
     file = tmp_path / "study.yaml"
-    file.write_text(yaml.safe_dump(settings(source=asked)), encoding="utf-8")
+    file.write_text(
+        yaml.safe_dump(settings(source=asked, characteristics=["mvel1", "mom_12", "bm"])), encoding="utf-8"
+    )
     done = CliRunner().invoke(app, ["data", "copy", str(file)])
     assert done.exit_code == 0, done.output
     assert (tmp_path / "mine" / "crsp.msf_v2" / "2003.parquet").is_file()
