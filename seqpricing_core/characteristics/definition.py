@@ -74,6 +74,12 @@ class Definition:
         named = (name for column in self.columns for name in inputs_of(column))
         return self.reads or tuple(sorted(set(named)))
 
+    @property
+    def source(self) -> Literal["market", "statements", "days"]:
+        """The kind of data that it rests on."""
+        inputs = " ".join(self.inputs)
+        return "statements" if "statements." in inputs else "days" if "stock_days." in inputs else "market"
+
 
 @dataclass(frozen=True)
 class Characteristic:
@@ -101,12 +107,6 @@ class Characteristic:
     def known_from(self) -> str:
         """The availability lag, in words."""
         return KNOWN_FROM[self.frequency]
-
-    @property
-    def source(self) -> Literal["market", "statements", "days"]:
-        """The kind of data that it rests on."""
-        inputs = " ".join(self.definition.inputs)
-        return "statements" if "statements." in inputs else "days" if "stock_days." in inputs else "market"
 
     def definition_from(self, inputs: frozenset[str]) -> Definition | None:
         """The definition that ``inputs`` suffice for; None where neither can be computed."""

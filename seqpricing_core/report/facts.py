@@ -14,6 +14,7 @@ from seqpricing_core.panel.managed_portfolios import CONDITION_LIMIT, ManagedPor
 from seqpricing_core.source_configs import VendorSource
 from seqpricing_core.study import (
     CanonicalFilesSource,
+    Panel,
     Portfolios,
     PublicFilesSource,
     SimulatedSource,
@@ -46,8 +47,7 @@ def data_facts(study: Study, managed: ManagedPortfolios, test_months: Sequence[s
         "Stocks per month": f"lowest {stocks.min()}, median {np.median(stocks):.0f}, highest {stocks.max()}",
         "Universe": f"at least {history} months of history before month t{known}",
         "Characteristics": _characteristics_text(study),
-        "Missing data": "stock-months without a return are dropped, none is filled in; a missing "
-        "characteristic takes the median of its month before ranking",
+        "Missing data": _missing_data_text(study.panel),
         "Managed portfolios": _managed_text(study, managed),
         "Windows": _windows_text(study, years),
         "Test years": f"{', '.join(map(str, years))}: {len(test_months)} months"
@@ -111,9 +111,17 @@ def _characteristics_text(study: Study) -> str:
     if study.ready_characteristics is not None:
         return f"{len(study.acronyms)}, as the source delivers them ({', '.join(study.acronyms)})"
     kinds = {"market": "from market data", "days": "from daily data", "statements": "from statements"}
-    lists = {kind: [a for a in study.acronyms if REGISTRY[a].source == kind] for kind in kinds}
+    used = {acronym: REGISTRY[acronym].definition_from(study.inputs) for acronym in study.acronyms}
+    lists = {kind: [a for a, one in used.items() if one is not None and one.source == kind] for kind in kinds}
     parts = [f"{len(names)} {kinds[kind]} ({', '.join(names)})" for kind, names in lists.items() if names]
-    return f"{len(study.acronyms)}: {'; '.join(parts)}"
+    absent = f"; not in the source: {', '.join(study.absent_characteristics)}"
+    return f"{len(study.acronyms)}: {'; '.join(parts)}{absent if study.absent_characteristics else ''}"
+
+
+def _missing_data_text(panel: Panel) -> str:
+    fate = "get the median return of their month" if panel.impute_missing_returns else "are dropped"
+    filled = "the median" if panel.missing_characteristics == "median" else "the middle rank, 0"
+    return f"stock-months without a return {fate}; a missing characteristic takes {filled} of its month"
 
 
 def _managed_text(study: Study, managed: ManagedPortfolios) -> str:
