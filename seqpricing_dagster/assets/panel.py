@@ -29,36 +29,6 @@ def panel_assets(project: Project, years: Years) -> list[dg.AssetsDefinition]:
     """From canonical tables to what models read."""
     study = project.study
 
-    days = {"day_statistics": dg.AssetIn(["panel", "day_statistics"], partition_mapping=years.day_history)}
-
-    @dg.asset(
-        key=["panel", "characteristics"],
-        group_name="panel",
-        kinds={"arrow", "polars"},
-        description="Raw characteristics of every stock at the end of every month, point in time.",
-        partitions_def=years.characteristics,
-        ins={
-            "stock_months": dg.AssetIn(["raw", "stock_months"], partition_mapping=years.history),
-            "statements": dg.AssetIn(["raw", "statements"], partition_mapping=years.history),
-            **(days if study.reads_days else {}),
-        },
-        io_manager_key="table",
-        code_version=code_version(
-            "characteristics",
-            settings={"acronyms": study.computed_characteristics, "inputs": sorted(study.inputs)},
-        ),
-    )
-    def characteristics(
-        context: dg.AssetExecutionContext, **tables: pl.DataFrame
-    ) -> dg.MaterializeResult[Encoded]:
-        table = compute_characteristics(
-            year=int(context.partition_key),
-            acronyms=study.computed_characteristics,
-            inputs=study.inputs,
-            **tables,
-        )
-        return stored(table, **table_metadata(table))
-
     @dg.asset(
         key=["panel", "panel"],
         group_name="panel",
@@ -105,6 +75,48 @@ def panel_assets(project: Project, years: Years) -> list[dg.AssetsDefinition]:
         managed = compute_managed_portfolios(panel, constant=study.panel.managed_portfolio_constant)
         return stored(managed, **managed_portfolios_metadata(managed))
 
+    if study.ready_characteristics is not None:
+        known = ready_characteristics(project, years)
+    else:
+        known = [*_day_assets(study, years), _computed_characteristics(study, years)]
+    return [*known, panel, managed_portfolios, _characteristic_drift(study, years)]
+
+
+def _computed_characteristics(study: Study, years: Years) -> dg.AssetsDefinition:
+    days = {"day_statistics": dg.AssetIn(["panel", "day_statistics"], partition_mapping=years.day_history)}
+
+    @dg.asset(
+        key=["panel", "characteristics"],
+        group_name="panel",
+        kinds={"arrow", "polars"},
+        description="Raw characteristics of every stock at the end of every month, point in time.",
+        partitions_def=years.characteristics,
+        ins={
+            "stock_months": dg.AssetIn(["raw", "stock_months"], partition_mapping=years.history),
+            "statements": dg.AssetIn(["raw", "statements"], partition_mapping=years.history),
+            **(days if study.reads_days else {}),
+        },
+        io_manager_key="table",
+        code_version=code_version(
+            "characteristics",
+            settings={"acronyms": study.computed_characteristics, "inputs": sorted(study.inputs)},
+        ),
+    )
+    def characteristics(
+        context: dg.AssetExecutionContext, **tables: pl.DataFrame
+    ) -> dg.MaterializeResult[Encoded]:
+        table = compute_characteristics(
+            year=int(context.partition_key),
+            acronyms=study.computed_characteristics,
+            inputs=study.inputs,
+            **tables,
+        )
+        return stored(table, **table_metadata(table))
+
+    return characteristics
+
+
+def _characteristic_drift(study: Study, years: Years) -> dg.AssetsDefinition:
     @dg.asset(
         key=["panel", "characteristic_drift"],
         group_name="panel",
@@ -126,9 +138,7 @@ def panel_assets(project: Project, years: Years) -> list[dg.AssetsDefinition]:
         table = characteristic_drift_of(training, panel.between(window.test_year, window.test_year))
         return stored(table, **table_metadata(table), **drift_metadata(table))
 
-    if study.ready_characteristics is not None:
-        return [*ready_characteristics(project, years), panel, managed_portfolios, characteristic_drift]
-    return [*_day_assets(study, years), characteristics, panel, managed_portfolios, characteristic_drift]
+    return characteristic_drift
 
 
 def _day_assets(study: Study, years: Years) -> list[dg.AssetsDefinition]:
