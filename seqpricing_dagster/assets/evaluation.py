@@ -1,8 +1,8 @@
 """Portfolios and scores, over all test years."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import dagster as dg
 import polars as pl
@@ -11,7 +11,7 @@ from seqpricing_core.evaluation.performance import compute_performance
 from seqpricing_core.panel.panel import Panel
 from seqpricing_core.portfolios import MODEL, compute_returns_of_families
 from seqpricing_core.predictions import predict_managed_portfolios
-from seqpricing_core.study import Study
+from seqpricing_core.study import Portfolios, Study
 from seqpricing_dagster.assets.models import predicting_families
 from seqpricing_dagster.evaluation_metadata import performance_metadata, portfolio_metadata
 from seqpricing_dagster.io import Encoded, stored
@@ -65,7 +65,14 @@ def evaluation_assets(project: Project, years: Years) -> list[dg.AssetsDefinitio
     stocks = StockPredictions(predicting_families(project))
     return [
         _managed_portfolio_predictions(project, years, stocks),
-        _portfolio_returns(project, stocks),
+        portfolio_returns_of(
+            project.study,
+            stocks,
+            "portfolio_returns",
+            "Decile, long-short and long-only portfolios sorted on expected returns.",
+            project.study.portfolios,
+            portfolio_metadata,
+        ),  # fmt: skip
         _performance(project.study, stocks),
     ]
 
@@ -96,14 +103,21 @@ def _managed_portfolio_predictions(
     return managed_portfolio_predictions
 
 
-def _portfolio_returns(project: Project, stocks: StockPredictions) -> dg.AssetsDefinition:
-    study = project.study
+def portfolio_returns_of(
+    study: Study,
+    stocks: StockPredictions,
+    name: str,
+    description: str,
+    portfolios: Portfolios,
+    shown: Callable[[Study, pl.DataFrame], dict[str, Any]],
+) -> dg.AssetsDefinition:
+    """An asset of portfolios sorted on expected returns; ``shown`` makes its metadata."""
 
     @dg.asset(
-        key=["evaluation", "portfolio_returns"],
+        key=["evaluation", name],
         group_name="evaluation",
         kinds={"arrow"},
-        description="Decile, long-short and long-only portfolios sorted on expected returns.",
+        description=description,
         ins=stocks.scans,
         io_manager_key="table",
         code_version=code_version(
@@ -111,9 +125,8 @@ def _portfolio_returns(project: Project, stocks: StockPredictions) -> dg.AssetsD
         ),
     )
     def portfolio_returns(**predictions: YearlyScans) -> dg.MaterializeResult[Encoded]:
-        families = stocks.in_order(predictions)
-        table = compute_returns_of_families(families, study.portfolios, study.costs)
-        return stored(table, **table_metadata(table), **portfolio_metadata(study, table))
+        table = compute_returns_of_families(stocks.in_order(predictions), portfolios, study.costs)
+        return stored(table, **table_metadata(table), **shown(study, table))
 
     return portfolio_returns
 

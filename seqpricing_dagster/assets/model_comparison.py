@@ -8,10 +8,9 @@ import polars as pl
 from seqpricing_core.evaluation.factor_returns import FactorReturns
 from seqpricing_core.evaluation.monthly_scores import compute_monthly_scores
 from seqpricing_core.inference.study_inference import compute_study_inference, published_factors
-from seqpricing_core.portfolios import compute_returns_of_families
 from seqpricing_core.storage import fingerprint_files, scan_table
 from seqpricing_core.study import Study
-from seqpricing_dagster.assets.evaluation import StockPredictions, YearlyScans
+from seqpricing_dagster.assets.evaluation import StockPredictions, YearlyScans, portfolio_returns_of
 from seqpricing_dagster.assets.models import predicting_families
 from seqpricing_dagster.evaluation_metadata import comparison_metadata, exhibit_metadata, scores_metadata
 from seqpricing_dagster.io import Encoded, stored
@@ -27,7 +26,14 @@ def comparison_assets(project: Project) -> list[dg.AssetsDefinition]:
         *([_factor_file(file)] if file else []),
         _factor_returns(project.study),
         _monthly_scores(project.study, stocks),
-        _without_micro_caps(project, stocks),
+        portfolio_returns_of(
+            project.study,
+            stocks,
+            "portfolio_returns_without_micro_caps",
+            "The same portfolios of the stocks above the 20th percentile of market equity.",
+            project.study.portfolios.without_micro_caps,
+            exhibit_metadata,
+        ),
         _model_comparison(project.study),
     ]
 
@@ -88,28 +94,6 @@ def _monthly_scores(study: Study, stocks: StockPredictions) -> dg.AssetsDefiniti
         return stored(table, **table_metadata(table), **scores_metadata(study, table))
 
     return monthly_scores
-
-
-def _without_micro_caps(project: Project, stocks: StockPredictions) -> dg.AssetsDefinition:
-    study = project.study
-
-    @dg.asset(
-        key=["evaluation", "portfolio_returns_without_micro_caps"],
-        group_name="evaluation",
-        kinds={"arrow"},
-        description="The same portfolios of the stocks above the 20th percentile of market equity.",
-        ins=stocks.scans,
-        io_manager_key="table",
-        code_version=code_version(
-            "portfolios", settings={"portfolios": study.portfolios, "costs": study.costs}
-        ),
-    )
-    def without_micro_caps(**predictions: YearlyScans) -> dg.MaterializeResult[Encoded]:
-        families = stocks.in_order(predictions)
-        table = compute_returns_of_families(families, study.portfolios.without_micro_caps, study.costs)
-        return stored(table, **table_metadata(table), **exhibit_metadata(study, table))
-
-    return without_micro_caps
 
 
 def _model_comparison(study: Study) -> dg.AssetsDefinition:
