@@ -72,7 +72,7 @@ def evaluation_assets(project: Project, years: Years) -> list[dg.AssetsDefinitio
             "Decile, long-short and long-only portfolios sorted on expected returns.",
             project.study.portfolios,
             portfolio_metadata,
-        ),  # fmt: skip
+        ),
         _performance(project.study, stocks),
     ]
 
