@@ -11,15 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, TypeAlias
 
 import numba
 import numpy as np
 import torch
-from numba.extending import overload
 from torch import Tensor
 
-Values: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+from seqpricing_core.nn.bfloat16 import Values, narrowed, stored, widened
 
 TILE = 256
 """Stocks worked on at once: 64 hidden units of them fill 32 KiB in bfloat16."""
@@ -59,40 +57,11 @@ def split_layer(
 def _compiled(
     layer: Tensor, r: Tensor, v: Tensor, c: Tensor, widths: Sequence[int], *, flows: bool
 ) -> Residuals:
-    stored = layer.view(torch.uint16) if layer.dtype == torch.bfloat16 else layer
     sums = Residuals(c.new_zeros(len(c), dtype=torch.float64), torch.zeros_like(c), torch.zeros_like(v))
     first = np.concatenate([[0], np.cumsum(widths)])
-    arrays = [each.numpy() for each in (stored, r, v, c, sums.squares, sums.sums, sums.flow)]
+    arrays = [each.numpy() for each in (stored(layer), r, v, c, sums.squares, sums.sums, sums.flow)]
     _pass_over(first, flows, *arrays)
     return sums
-
-
-def _widened(x: Any) -> Any:
-    """The number that the bits of a bfloat16 stand for; other numbers are themselves."""
-    return x
-
-
-def _narrowed(x: Any, like: Any) -> Any:  # noqa: ARG001
-    """``x`` as stored beside ``like``; to bfloat16 rounded to nearest, ties to even."""
-    return x
-
-
-@overload(_widened)
-def _of_stored(x: Any) -> Any:
-    def bits(x: Any) -> Any:
-        return np.uint32(np.uint32(x) << np.uint32(16)).view(np.float32)
-
-    return bits if x == numba.types.uint16 else _widened
-
-
-@overload(_narrowed)
-def _as_stored(x: Any, like: Any) -> Any:  # noqa: ARG001
-    def bits(x: Any, like: Any) -> Any:  # noqa: ARG001
-        long = np.float32(x).view(np.uint32)
-        even = np.uint32(0x7FFF) + ((long >> np.uint32(16)) & np.uint32(1))
-        return np.uint16((long + even) >> np.uint32(16))
-
-    return bits if like == numba.types.uint16 else _narrowed
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})  # NaN stays NaN: diverging is noticed
@@ -112,7 +81,7 @@ def _pass_over(
             for unit in units:
                 row, weight = layer[unit, start : start + width], v[unit]
                 for stock in range(width):
-                    a = _widened(row[stock])
+                    a = widened(row[stock])
                     fitted[stock] += weight * (nothing if a <= 0 else a)
             square, total = 0.0, nothing
             for stock in range(width):
@@ -120,7 +89,7 @@ def _pass_over(
                 square += residual * residual
                 total += residual
                 fitted[stock] = residual
-                low[stock] = _narrowed(residual, off)
+                low[stock] = narrowed(residual, off)
             squares[member] += square
             sums[member] += total
             if not flows:
@@ -128,7 +97,7 @@ def _pass_over(
             for unit in units:
                 row, flowing = layer[unit, start : start + width], nothing
                 for stock in range(width):
-                    dead = _widened(row[stock]) <= 0
+                    dead = widened(row[stock]) <= 0
                     row[stock] = off if dead else low[stock]
                     flowing += nothing if dead else fitted[stock]
                 flow[unit] += flowing

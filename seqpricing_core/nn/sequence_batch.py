@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from seqpricing_core.nn.recurrent_layers import Packed
+from seqpricing_core.nn.packed import Packed
 from seqpricing_core.panel.panel import Int64
 from seqpricing_core.panel.sequences import Windows
 
