@@ -8,6 +8,7 @@ A: rows of all steps together; B: sequences; H: units; G: gates.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -47,9 +48,9 @@ class Fresh(Buffers):
         return like.new_empty(rows, columns)
 
 
-def product(a: Tensor, b: Tensor) -> Tensor:
+def product(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
     """The product in the precision of the weights ``b``."""
-    return torch.mm(a.to(b.dtype), b)
+    return torch.mm(a.to(b.dtype), b, out=out)
 
 
 def run(name: str, *arguments: Tensor) -> None:
@@ -61,42 +62,101 @@ def run(name: str, *arguments: Tensor) -> None:
         getattr(cell_passes, name)(*arguments)
 
 
-class Kernel:
+class Below(ABC):
+    """Where W x + b of a layer comes from, and where its gradient goes."""
+
+    rows: int
+    """A"""
+
+    @abstractmethod
+    def fill(self, rows: slice, gates: Tensor) -> None:
+        """W x + b of a step's rows, into ``gates`` (n, G H)."""
+
+    @abstractmethod
+    def start_back(self) -> None:
+        """Gradients are zero."""
+
+    @abstractmethod
+    def flow_back(self, rows: slice, d_gates: Tensor) -> None:
+        """Add what the gradients (n, G H) of a step's W x + b make of it."""
+
+    @abstractmethod
+    def gradients(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Of x, W and b"""
+
+
+class Gathered(Below):
+    """W x + b of each stock-month (S, G H), and the stock-month of each row (A,)."""
+
+    def __init__(self, projected: Tensor, index: Tensor) -> None:
+        self._projected, self._index, self.rows = projected, index, len(index)
+
+    def fill(self, rows: slice, gates: Tensor) -> None:
+        torch.index_select(self._projected, 0, self._index[rows], out=gates)
+
+    def start_back(self) -> None:
+        self._gradient = torch.zeros_like(self._projected)
+
+    def flow_back(self, rows: slice, d_gates: Tensor) -> None:
+        run("scatter_add", d_gates, self._index[rows], self._gradient)
+
+    def gradients(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        return self._gradient, None, None
+
+
+class Mapped(Below):
+    """x (A, inputs), the states of the layer below; W (inputs, G H) in the precision of products; b (G H,)."""
+
+    def __init__(self, x: Tensor, weight: Tensor, bias: Tensor) -> None:
+        self._x, self._weight, self._bias, self.rows = x, weight, bias, len(x)
+
+    def fill(self, rows: slice, gates: Tensor) -> None:
+        if self._weight.dtype == gates.dtype:
+            torch.addmm(self._bias, self._x[rows], self._weight, out=gates)
+        else:
+            torch.add(product(self._x[rows], self._weight), self._bias, out=gates)
+
+    def start_back(self) -> None:
+        self._d_x = torch.empty_like(self._x)
+        self._d_weight = self._x.new_zeros(self._weight.shape)
+        self._d_bias = torch.zeros_like(self._bias)
+
+    def flow_back(self, rows: slice, d_gates: Tensor) -> None:
+        self._d_x[rows] = product(d_gates, self._weight.mT)
+        self._d_weight.addmm_(self._x[rows].mT, d_gates)
+        self._d_bias += d_gates.sum(0)
+
+    def gradients(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        return self._d_x, self._d_weight, self._d_bias
+
+
+class Kernel(ABC):
     """A layer in one batch; weights and gates with the factor 2 of tanh in them.
+
+    A step's gates are filled, used and left as gradients while they are in a cache.
 
     Parameters
     ----------
-    gates
-        (A, G H) W x + b; used up.
     weight
         (H, G H) U, in the precision of products.
     """
 
     factors: ClassVar[tuple[float, ...]]
 
-    def __init__(self, gates: Tensor, weight: Tensor, buffers: Buffers) -> None:
-        self.gates, self.weight, self.buffers = gates, weight, buffers
-        self.states = self._room("states", len(gates))
+    def __init__(self, below: Below, weight: Tensor, buffers: Buffers, like: Tensor) -> None:
+        self.below, self.weight, self.buffers, self._like = below, weight, buffers, like
+        self.gates = self._room("gates", below.rows, len(self.factors))
+        """(A, G H) W x + b, then activated gates, then gradients of W x + b"""
+        self.states = self._room("states", below.rows)
         """(A, H) h"""
-        self.d_weight = gates.new_zeros(weight.shape)
+        self.d_weight = like.new_zeros(weight.shape)
         """Gradient of U, complete after the last backward step"""
 
-    def _room(self, name: str, rows: int, gates: int = 1) -> Tensor:
-        """(rows, gates H)"""
-        return self.buffers.take(name, rows, gates * len(self.weight), self.gates)
-
-    def _recurrent(self, step: Step) -> Tensor:
-        """(m, G H) U h of the states before."""
-        return product(self.states[step.before], self.weight)
-
-    def _flow_back(self, step: Step, flow: Tensor) -> Tensor:
-        """(m, H) gradient of h before, from that of U h; adds to that of U."""
-        self.d_weight.addmm_(self.states[step.before].mT, flow)
-        return product(flow, self.weight.mT)
-
     def forward(self, step: Step) -> None:
-        """The step's h, and over its W x + b the activated gates."""
-        raise NotImplementedError
+        """The step's h, and its activated gates."""
+        self.below.fill(step.rows, self.gates[step.rows])
+        out = self.buffers.take("recurrent", step.going, self.weight.shape[1], self.weight)
+        self._activate(step, product(self.states[step.before], self.weight, out))
 
     def backward(self, step: Step, d_states: Tensor, later: Tensor) -> Tensor:
         """Gradients of W x + b, written over the gates; returns that of the h before, (m, H).
@@ -106,7 +166,23 @@ class Kernel:
         d_states, later
             (n, H) and (k, H), see `cell_passes`.
         """
-        raise NotImplementedError
+        flow, direct = self._flow(step, d_states, later)
+        self.d_weight.addmm_(self.states[step.before].mT, flow)
+        d_before = product(flow, self.weight.mT)
+        self.below.flow_back(step.rows, self.gates[step.rows])
+        return d_before.to(flow.dtype) if direct is None else direct.add_(d_before)
+
+    @abstractmethod
+    def _activate(self, step: Step, recurrent: Tensor) -> None:
+        """From W x + b and U h (m, G H) to gates and h."""
+
+    @abstractmethod
+    def _flow(self, step: Step, d_states: Tensor, later: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(m, G H) gradients of U h; (m, H) that of h before, so far as it does not go by U."""
+
+    def _room(self, name: str, rows: int, gates: int = 1) -> Tensor:
+        """(rows, gates H)"""
+        return self.buffers.take(name, rows, gates * len(self.weight), self._like)
 
 
 class RNNKernel(Kernel):
@@ -114,13 +190,13 @@ class RNNKernel(Kernel):
 
     factors = (2.0,)
 
-    def forward(self, step: Step) -> None:
-        run("rnn_forward", self.gates[step.rows], self._recurrent(step), self.states[step.rows])
+    def _activate(self, step: Step, recurrent: Tensor) -> None:
+        run("rnn_forward", self.gates[step.rows], recurrent, self.states[step.rows])
 
-    def backward(self, step: Step, d_states: Tensor, later: Tensor) -> Tensor:
+    def _flow(self, step: Step, d_states: Tensor, later: Tensor) -> tuple[Tensor, None]:
         gates = self.gates[step.rows]
         run("rnn_backward", d_states, later, gates)
-        return self._flow_back(step, gates[: step.going])
+        return gates[: step.going], None
 
 
 class LSTMKernel(Kernel):
@@ -128,23 +204,23 @@ class LSTMKernel(Kernel):
 
     factors = (1.0, 1.0, 1.0, 2.0)
 
-    def __init__(self, gates: Tensor, weight: Tensor, buffers: Buffers) -> None:
-        super().__init__(gates, weight, buffers)
-        self.cells, self.squashed = self._room("cells", len(gates)), self._room("squashed", len(gates))
+    def __init__(self, below: Below, weight: Tensor, buffers: Buffers, like: Tensor) -> None:
+        super().__init__(below, weight, buffers, like)
+        self.cells, self.squashed = self._room("cells", below.rows), self._room("squashed", below.rows)
         """(A, H) c, later its gradient, and tanh(c)"""
 
-    def forward(self, step: Step) -> None:
+    def _activate(self, step: Step, recurrent: Tensor) -> None:
         rows = step.rows
         run(
-            "lstm_forward", self.gates[rows], self._recurrent(step), self.cells[step.before], self.cells[rows],
+            "lstm_forward", self.gates[rows], recurrent, self.cells[step.before], self.cells[rows],
             self.squashed[rows], self.states[rows],
         )  # fmt: skip
 
-    def backward(self, step: Step, d_states: Tensor, later: Tensor) -> Tensor:
+    def _flow(self, step: Step, d_states: Tensor, later: Tensor) -> tuple[Tensor, None]:
         rows = step.rows
         gates, before, squashed = self.gates[rows], self.cells[step.before], self.squashed[rows]
         run("lstm_backward", d_states, later, self.cells[rows], before, squashed, gates)
-        return self._flow_back(step, gates[: step.going])
+        return gates[: step.going], None
 
 
 class GRUKernel(Kernel):
@@ -152,22 +228,20 @@ class GRUKernel(Kernel):
 
     factors = (1.0, 1.0, 2.0)
 
-    def __init__(self, gates: Tensor, weight: Tensor, buffers: Buffers) -> None:
-        super().__init__(gates, weight, buffers)
-        self.kept = self._room("kept", len(gates))
+    def __init__(self, below: Below, weight: Tensor, buffers: Buffers, like: Tensor) -> None:
+        super().__init__(below, weight, buffers, like)
+        self.kept = self._room("kept", below.rows)
         """(A, H) U_n h"""
 
-    def forward(self, step: Step) -> None:
+    def _activate(self, step: Step, recurrent: Tensor) -> None:
         before, rows = self.states[step.before], step.rows
-        run(
-            "gru_forward", self.gates[rows], self._recurrent(step), before, self.kept[rows], self.states[rows]
-        )
+        run("gru_forward", self.gates[rows], recurrent, before, self.kept[rows], self.states[rows])
 
-    def backward(self, step: Step, d_states: Tensor, later: Tensor) -> Tensor:
+    def _flow(self, step: Step, d_states: Tensor, later: Tensor) -> tuple[Tensor, Tensor]:
         before, kept, gates = self.states[step.before], self.kept[step.rows], self.gates[step.rows]
-        flow, by_update = self._room("flow", step.going, 3), self.gates.new_empty(before.shape)
+        flow, by_update = self._room("flow", step.going, 3), torch.empty_like(before)
         run("gru_backward", d_states, later, before, kept, gates, flow, by_update)
-        return by_update.add_(self._flow_back(step, flow))
+        return flow, by_update
 
 
 KERNELS: dict[type[Cell], type[RNNKernel | LSTMKernel | GRUKernel]] = {

@@ -19,7 +19,18 @@ from torch import Tensor, nn
 
 from seqpricing_core.nn.cells import Cell
 from seqpricing_core.nn.packed import Packed, Step
-from seqpricing_core.nn.recurrent_kernels import ADVANCES, KERNELS, Buffers, Fresh, Kernel, product, run
+from seqpricing_core.nn.recurrent_kernels import (
+    ADVANCES,
+    KERNELS,
+    Below,
+    Buffers,
+    Fresh,
+    Gathered,
+    Kernel,
+    Mapped,
+    product,
+    run,
+)
 
 
 def tanh(x: Tensor) -> Tensor:
@@ -50,40 +61,27 @@ class _Recurrence(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, recurrent: Tensor, plan: _Plan
     ) -> Tensor:
-        rows = len(x if plan.index is None else plan.index)
-        gates = plan.buffers.take("gates", rows, recurrent.shape[1], x)
+        below: Below
         if plan.index is not None:
-            torch.index_select(x.detach(), 0, plan.index, out=gates)
+            below = Gathered(x.detach(), plan.index)
         else:
             assert weight is not None
             assert bias is not None
-            weight = weight.to(plan.precision)
-            if weight.dtype == x.dtype:
-                torch.addmm(bias.detach(), x.detach(), weight.detach(), out=gates)
-            else:
-                torch.add(product(x, weight), bias, out=gates)
-        kernel = KERNELS[plan.cell](gates, recurrent.detach().to(plan.precision), plan.buffers)
+            below = Mapped(x.detach(), weight.detach().to(plan.precision), bias.detach())
+        kernel = KERNELS[plan.cell](below, recurrent.detach().to(plan.precision), plan.buffers, x)
         for step in plan.steps:
             kernel.forward(step)
-        ctx.save_for_backward(x, weight)
         ctx.kernel, ctx.plan = kernel, plan
         return kernel.states.detach()  # the tensor itself would hold its own graph, and that graph it
 
     @staticmethod
     def backward(ctx: Any, d_states: Tensor) -> tuple[Tensor | None, ...]:
         kernel: Kernel = ctx.kernel
-        plan: _Plan = ctx.plan
-        x, weight = ctx.saved_tensors
+        kernel.below.start_back()
         later = d_states[:0]
-        for step in reversed(plan.steps):
+        for step in reversed(ctx.plan.steps):
             later = kernel.backward(step, d_states[step.rows], later)
-        d_gates, d_recurrent = kernel.gates, kernel.d_weight
-        if plan.index is not None:
-            d_x = torch.zeros_like(x)
-            run("scatter_add", d_gates, plan.index, d_x)
-            return d_x, None, None, d_recurrent, None
-        d_x = product(d_gates, weight.mT).to(x.dtype)
-        return d_x, torch.mm(x.mT, d_gates), d_gates.sum(0), d_recurrent, None
+        return *kernel.below.gradients(), kernel.d_weight, None
 
 
 class RecurrentLayer(nn.Module):
