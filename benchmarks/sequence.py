@@ -165,10 +165,9 @@ def our_training(name: str, panel: Panel, batches: int, run_months: int) -> Call
     return steps
 
 
-def our_scoring(name: str, panel: Panel, precision: torch.dtype | None = None) -> Callable[[], int]:
+def our_scoring(name: str, panel: Panel) -> Callable[[], int]:
     """The last twelve months of the panel, each a batch; projections are shared between them."""
     network: SequenceNetwork = build(CONFIGS[name], P)
-    network.precision = precision
     months = len(panel.months)
 
     def known(t: int) -> MonthKnown:

@@ -12,7 +12,7 @@ n: sequences of the step; m <= n of them have a state before; G: gates; H: units
 ``recurrent``           (m, G H)      U h of the state before
 ``before``              (m, H)        c (LSTM) or h (GRU) before
 ``states``              (n, H)        h
-``d_states``            (n, H)        gradient of h from above
+``d_states``            (n, H)        gradient of h from above; or (0, H) for none
 ``later``               (k, H)        and from the step after, which the first k go on to
 ``below``, ``rows``     (S, G H) (n,) W x + b of all stock-months, and which of them each sequence reads
 ======================  ============  ===================================================================
@@ -32,7 +32,7 @@ def rnn_forward(gates: Tensor, recurrent: Tensor, states: Tensor) -> None:
 
 def rnn_backward(d_states: Tensor, later: Tensor, gates: Tensor) -> None:
     """Of `rnn_forward`."""
-    _undo_sigmoid(_received(d_states, later) * 2, gates)
+    _undo_sigmoid(_received(d_states, later, like=gates) * 2, gates)
 
 
 def rnn_advance(recurrent: Tensor, below: Tensor, rows: Tensor, states: Tensor) -> None:
@@ -64,7 +64,7 @@ def lstm_backward(
     forget, admit, out, candidate = gates.chunk(4, dim=1)
     d_gates = torch.empty_like(gates)
     d_forget, d_admit, d_out, d_candidate = d_gates.chunk(4, dim=1)
-    received = _received(d_states, later)
+    received = _received(d_states, later, like=squashed)
     torch.mul(received, squashed, out=d_out)
     d_cells = torch.addcmul(received, d_out, squashed, value=-1).mul_(out)  # dh o (1 - tanh(c)^2)
     d_cells[: len(later)] += cells[: len(later)]
@@ -100,20 +100,20 @@ def gru_forward(gates: Tensor, recurrent: Tensor, before: Tensor, kept: Tensor, 
 
 
 def gru_backward(
-    d_states: Tensor, later: Tensor, before: Tensor, kept: Tensor, gates: Tensor, flow: Tensor, d_before: Tensor
+    d_states: Tensor, later: Tensor, before: Tensor, kept: Tensor, gates: Tensor, d_before: Tensor
 ) -> None:
-    """Of `gru_forward`. ``flow`` (m, 3 H) and ``d_before`` (m, H) get the gradients of U h and, by z alone, of h."""
-    going = len(before)
+    """Of `gru_forward`. ``kept`` becomes its gradient, ``d_before`` (m, H) that of h before by z alone."""
     update, reset, new = gates.chunk(3, dim=1)
-    received = _received(d_states, later)
-    torch.mul(received[:going], update[:going], out=d_before)
+    received = _received(d_states, later, like=kept)
+    torch.mul(received[: len(before)], update[: len(before)], out=d_before)
     difference = -new
-    difference[:going] += before
-    d_update = received * difference * update * (1 - update)
+    difference[: len(before)] += before
     d_new = received * (1 - update) * (1 - new * new) / 2
-    d_reset = d_new * kept * reset * (1 - reset)
-    flow.copy_(torch.cat([d_update, d_reset, d_new * reset], dim=1)[:going])
-    gates.copy_(torch.cat([d_update, d_reset, d_new], dim=1))
+    update.mul_(1 - update).mul_(difference).mul_(received)
+    new.copy_(d_new)
+    d_kept = d_new * reset
+    torch.mul(d_kept * kept, 1 - reset, out=reset)
+    kept.copy_(d_kept)
 
 
 def gru_advance(recurrent: Tensor, below: Tensor, rows: Tensor, states: Tensor) -> None:
@@ -130,9 +130,10 @@ def scatter_add(gradient: Tensor, index: Tensor, total: Tensor) -> None:
     total.index_add_(0, index, gradient)
 
 
-def _received(own: Tensor, later: Tensor) -> Tensor:
+def _received(own: Tensor, later: Tensor, *, like: Tensor) -> Tensor:
     """(n, H) what reaches a state: from above, and from the step after."""
-    received = own.clone()
+    received = torch.zeros_like(like)
+    received[: len(own)] += own
     received[: len(later)] += later
     return received
 

@@ -56,13 +56,15 @@ def _sigmoid(x: Any) -> Any:
 def rnn_forward(gates: Values, recurrent: Values, states: Values) -> None:
     two, one = states.dtype.type(2), states.dtype.type(1)
     for row in range(len(gates)):
-        g = gates[row]
+        g, h = gates[row], states[row]
         if row < len(recurrent):
-            for j in range(len(g)):
-                g[j] += widened(recurrent[row, j])
-        for j in range(len(g)):
-            g[j] = _sigmoid(g[j])
-            states[row, j] = two * g[j] - one
+            r = recurrent[row]
+            for u in range(len(g)):
+                g[u] += widened(r[u])
+        for u in range(len(g)):
+            g[u] = _sigmoid(g[u])
+        for u in range(len(g)):
+            h[u] = two * g[u] - one
 
 
 @_compiled
@@ -70,7 +72,7 @@ def rnn_backward(d_states: Values, later: Values, gates: Values) -> None:
     two, one = gates.dtype.type(2), gates.dtype.type(1)
     d = np.empty(gates.shape[1], gates.dtype)
     for row in range(len(gates)):
-        _received(d, d_states[row], later, row)
+        _received(d, d_states, later, row)
         g = gates[row]
         for j in range(len(g)):
             g[j] = two * d[j] * g[j] * (one - g[j])
@@ -85,18 +87,22 @@ def lstm_forward(
     for row in range(len(gates)):
         g, c, t, h = gates[row], cells[row], squashed[row], states[row]
         if row < len(recurrent):
-            for j in range(4 * size):
-                g[j] += widened(recurrent[row, j])
-        for j in range(4 * size):
-            g[j] = _sigmoid(g[j])
+            r = recurrent[row]
+            for j in range(len(g)):
+                g[j] = _sigmoid(g[j] + widened(r[j]))
+        else:
+            for j in range(len(g)):
+                g[j] = _sigmoid(g[j])
+        forget, admit, out, candidate = g[:size], g[size : 2 * size], g[2 * size : 3 * size], g[3 * size :]
         for u in range(size):
-            c[u] = g[size + u] * (two * g[3 * size + u] - one)
+            c[u] = admit[u] * (two * candidate[u] - one)
         if row < len(recurrent):
+            b = before[row]
             for u in range(size):
-                c[u] += g[u] * before[row, u]
+                c[u] += forget[u] * b[u]
         for u in range(size):
             t[u] = two * _sigmoid(two * c[u]) - one
-            h[u] = g[2 * size + u] * t[u]
+            h[u] = out[u] * t[u]
 
 
 @_compiled
@@ -108,40 +114,41 @@ def lstm_backward(
     d, d_c = np.empty(size, gates.dtype), np.empty(size, gates.dtype)
     for row in range(len(gates)):
         g, t = gates[row], squashed[row]
-        _received(d, d_states[row], later, row)
+        forget, admit, out, candidate = g[:size], g[size : 2 * size], g[2 * size : 3 * size], g[3 * size :]
+        _received(d, d_states, later, row)
+        _received(d_c, cells[: len(later)], cells[:0], row)
         for u in range(size):
-            out = g[2 * size + u]
-            d_c[u] = d[u] * out * (one - t[u] * t[u])
-            g[2 * size + u] = d[u] * t[u] * out * (one - out)
-        _received(d_c, d_c, cells[: len(later)], row)
+            d_c[u] += d[u] * out[u] * (one - t[u] * t[u])
+            out[u] = d[u] * t[u] * out[u] * (one - out[u])
         for u in range(size):
-            admit, candidate = g[size + u], g[3 * size + u]
-            g[size + u] = d_c[u] * (two * candidate - one) * admit * (one - admit)
-            g[3 * size + u] = two * d_c[u] * admit * candidate * (one - candidate)
+            d[u] = d_c[u] * (two * candidate[u] - one) * admit[u] * (one - admit[u])
+            candidate[u] = two * d_c[u] * admit[u] * candidate[u] * (one - candidate[u])
+        for u in range(size):
+            admit[u] = d[u]
         if row < len(before):
             c = before[row]
             for u in range(size):
-                d[u] = d_c[u] * g[u]
-                g[u] = d[u] * c[u] * (one - g[u])
+                d[u] = d_c[u] * forget[u]
+                forget[u] = d[u] * c[u] * (one - forget[u])
                 c[u] = d[u]
         else:
-            g[:size] = 0
+            for u in range(size):
+                forget[u] = 0
 
 
 @_compiled
-def lstm_advance(
-    recurrent: Values, below: Values, rows: Values, states: Values, cells: Values
-) -> None:
+def lstm_advance(recurrent: Values, below: Values, rows: Values, states: Values, cells: Values) -> None:
     size = states.shape[1]
     two, one = states.dtype.type(2), states.dtype.type(1)
     g = np.empty(4 * size, states.dtype)
+    forget, admit, out, candidate = g[:size], g[size : 2 * size], g[2 * size : 3 * size], g[3 * size :]
     for row in range(len(states)):
-        b, c, h = below[rows[row]], cells[row], states[row]
-        for j in range(4 * size):
-            g[j] = _sigmoid(widened(recurrent[row, j]) + b[j])
+        r, b, c, h = recurrent[row], below[rows[row]], cells[row], states[row]
+        for j in range(len(g)):
+            g[j] = _sigmoid(widened(r[j]) + b[j])
         for u in range(size):
-            c[u] = g[u] * c[u] + g[size + u] * (two * g[3 * size + u] - one)
-            h[u] = g[2 * size + u] * (two * _sigmoid(two * c[u]) - one)
+            c[u] = forget[u] * c[u] + admit[u] * (two * candidate[u] - one)
+            h[u] = out[u] * (two * _sigmoid(two * c[u]) - one)
 
 
 @_compiled
@@ -149,55 +156,55 @@ def gru_forward(gates: Values, recurrent: Values, before: Values, kept: Values, 
     size = states.shape[1]
     two, one = states.dtype.type(2), states.dtype.type(1)
     for row in range(len(gates)):
-        g, k, h = gates[row], kept[row], states[row]
-        for u in range(size):
-            k[u] = 0
+        k, h = kept[row], states[row]
+        both, update = gates[row, : 2 * size], gates[row, :size]
+        reset, new = gates[row, size : 2 * size], gates[row, 2 * size :]
         if row < len(recurrent):
-            for j in range(2 * size):
-                g[j] += widened(recurrent[row, j])
+            r = recurrent[row]
+            for j in range(len(both)):
+                both[j] = _sigmoid(both[j] + widened(r[j]))
+            r = r[2 * size :]
             for u in range(size):
-                k[u] = widened(recurrent[row, 2 * size + u])
-        for j in range(2 * size):
-            g[j] = _sigmoid(g[j])
+                k[u] = widened(r[u])
+        else:
+            for j in range(len(both)):
+                both[j] = _sigmoid(both[j])
+            for u in range(size):
+                k[u] = 0
         for u in range(size):
-            h[u] = two * _sigmoid(g[2 * size + u] + g[size + u] * k[u]) - one
+            new[u] = two * _sigmoid(new[u] + reset[u] * k[u]) - one
         for u in range(size):
-            g[2 * size + u] = h[u]
-            h[u] *= one - g[u]
+            h[u] = (one - update[u]) * new[u]
         if row < len(recurrent):
+            b = before[row]
             for u in range(size):
-                h[u] += g[u] * before[row, u]
+                h[u] += update[u] * b[u]
 
 
 @_compiled
 def gru_backward(
-    d_states: Values, later: Values, before: Values, kept: Values, gates: Values, flow: Values,
-    d_before: Values,
-) -> None:  # fmt: skip
+    d_states: Values, later: Values, before: Values, kept: Values, gates: Values, d_before: Values
+) -> None:
     size = kept.shape[1]
     half, one = gates.dtype.type(0.5), gates.dtype.type(1)
-    d = np.empty(size, gates.dtype)
-    b = np.empty(size, gates.dtype)
+    d, b = np.empty(size, gates.dtype), np.empty(size, gates.dtype)
     for row in range(len(gates)):
-        _received(d, d_states[row], later, row)
-        g, k = gates[row], kept[row]
-        for u in range(size):
-            b[u] = before[row, u] if row < len(before) else 0
+        k, update = kept[row], gates[row, :size]
+        reset, new = gates[row, size : 2 * size], gates[row, 2 * size :]
+        _received(d, d_states, later, row)
+        _received(b, before, before[:0], row)
         if row < len(before):
+            d_b = d_before[row]
             for u in range(size):
-                d_before[row, u] = d[u] * g[u]
+                d_b[u] = d[u] * update[u]
         for u in range(size):
-            update, reset, new = g[u], g[size + u], g[2 * size + u]
-            d_new = half * d[u] * (one - update) * (one - new * new)
-            g[u] = d[u] * (b[u] - new) * update * (one - update)
-            g[size + u] = d_new * k[u] * reset * (one - reset)
-            g[2 * size + u] = d_new
-            b[u] = d_new * reset
-        if row < len(before):
-            for j in range(2 * size):
-                flow[row, j] = g[j]
-            for u in range(size):
-                flow[row, 2 * size + u] = b[u]
+            d_new = half * d[u] * (one - update[u]) * (one - new[u] * new[u])
+            update[u] *= d[u] * (b[u] - new[u]) * (one - update[u])
+            new[u] = d_new
+        for u in range(size):
+            d_kept = new[u] * reset[u]
+            reset[u] = d_kept * k[u] * (one - reset[u])
+            k[u] = d_kept
 
 
 @_compiled
@@ -205,23 +212,25 @@ def gru_advance(recurrent: Values, below: Values, rows: Values, states: Values) 
     size = states.shape[1]
     two, one = states.dtype.type(2), states.dtype.type(1)
     g = np.empty(2 * size, states.dtype)
+    update, reset = g[:size], g[size:]
     for row in range(len(states)):
-        b, h = below[rows[row]], states[row]
-        for j in range(2 * size):
-            g[j] = _sigmoid(widened(recurrent[row, j]) + b[j])
+        r, b, h = recurrent[row], below[rows[row]], states[row]
+        for j in range(len(g)):
+            g[j] = _sigmoid(widened(r[j]) + b[j])
+        r, b = r[2 * size :], b[2 * size :]
         for u in range(size):
-            reset = g[size + u] * widened(recurrent[row, 2 * size + u])
-            new = two * _sigmoid(b[2 * size + u] + reset) - one
-            h[u] = new + g[u] * (h[u] - new)
+            reset[u] = two * _sigmoid(b[u] + reset[u] * widened(r[u])) - one
+        for u in range(size):
+            h[u] = reset[u] + update[u] * (h[u] - reset[u])
 
 
 @_compiled
 def rnn_advance(recurrent: Values, below: Values, rows: Values, states: Values) -> None:
     two, one = states.dtype.type(2), states.dtype.type(1)
     for row in range(len(states)):
-        b, h = below[rows[row]], states[row]
+        r, b, h = recurrent[row], below[rows[row]], states[row]
         for u in range(len(h)):
-            h[u] = two * _sigmoid(widened(recurrent[row, u]) + b[u]) - one
+            h[u] = two * _sigmoid(widened(r[u]) + b[u]) - one
 
 
 @_compiled
@@ -233,10 +242,16 @@ def scatter_add(gradient: Values, index: Values, total: Values) -> None:
 
 
 @numba.njit(inline="always")
-def _received(total: Values, own: Values, later: Values, row: int) -> None:
-    """What reaches a state: from above, and from the step after it."""
-    for u in range(len(total)):
-        total[u] = own[u]
-    if row < len(later):
+def _received(total: Values, one: Values, other: Values, row: int) -> None:
+    """The sum of a row of both, zero where one has no such row."""
+    if row < len(one):
+        o = one[row]
         for u in range(len(total)):
-            total[u] += later[row, u]
+            total[u] = o[u]
+    else:
+        for u in range(len(total)):
+            total[u] = 0
+    if row < len(other):
+        o = other[row]
+        for u in range(len(total)):
+            total[u] += o[u]

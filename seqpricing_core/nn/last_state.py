@@ -31,6 +31,8 @@ class LastStateNetwork(SequenceNetwork):
 
     def represent(self, projected: Tensor, batch: SequenceBatch) -> Tensor:
         if not torch.is_grad_enabled():
-            return self.stack.last_state(projected, batch.packed, batch.index, self.precision)
-        states: Tensor = self.stack(projected, batch.packed, batch.index, self.precision)
-        return states[batch.packed.last]
+            return self.stack.last_state(projected, batch.packed, batch.index)
+        states: Tensor = self.stack(
+            projected, batch.packed, batch.index, only_last=True, precision=self.precision
+        )
+        return states

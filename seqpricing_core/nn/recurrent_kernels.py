@@ -53,6 +53,11 @@ def product(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
     return torch.mm(a.to(b.dtype), b, out=out)
 
 
+def add_product(total: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """``total`` + a b, in its memory."""
+    return total.addmm_(a, b) if b.dtype == total.dtype else total.add_(product(a, b))
+
+
 def run(name: str, *arguments: Tensor) -> None:
     """A pass, by the way that suits the device."""
     if arguments[0].device.type == "cpu":
@@ -122,7 +127,10 @@ class Mapped(Below):
         self._d_bias = torch.zeros_like(self._bias)
 
     def flow_back(self, rows: slice, d_gates: Tensor) -> None:
-        self._d_x[rows] = product(d_gates, self._weight.mT)
+        if self._weight.dtype == d_gates.dtype:
+            torch.mm(d_gates, self._weight.mT, out=self._d_x[rows])
+        else:
+            self._d_x[rows] = product(d_gates, self._weight.mT)
         self._d_weight.addmm_(self._x[rows].mT, d_gates)
         self._d_bias += d_gates.sum(0)
 
@@ -166,19 +174,23 @@ class Kernel(ABC):
         d_states, later
             (n, H) and (k, H), see `cell_passes`.
         """
-        flow, direct = self._flow(step, d_states, later)
-        self.d_weight.addmm_(self.states[step.before].mT, flow)
-        d_before = product(flow, self.weight.mT)
+        before = self.states[step.before]
+        d_before, flows = self._flow(step, d_states, later)
+        for gates, flow in flows:
+            self.d_weight[:, gates].addmm_(before.mT, flow)
+            weight = self.weight[:, gates].mT
+            d_before = product(flow, weight).to(flow.dtype) if d_before is None else add_product(d_before, flow, weight)
+        assert d_before is not None
         self.below.flow_back(step.rows, self.gates[step.rows])
-        return d_before.to(flow.dtype) if direct is None else direct.add_(d_before)
+        return d_before
 
     @abstractmethod
     def _activate(self, step: Step, recurrent: Tensor) -> None:
         """From W x + b and U h (m, G H) to gates and h."""
 
     @abstractmethod
-    def _flow(self, step: Step, d_states: Tensor, later: Tensor) -> tuple[Tensor, Tensor | None]:
-        """(m, G H) gradients of U h; (m, H) that of h before, so far as it does not go by U."""
+    def _flow(self, step: Step, d_states: Tensor, later: Tensor) -> tuple[Tensor | None, list[tuple[slice, Tensor]]]:
+        """(m, H) gradient of h before so far as it does not go by U; columns and values of those of U h (m, G H)."""
 
     def _room(self, name: str, rows: int, gates: int = 1) -> Tensor:
         """(rows, gates H)"""
@@ -193,10 +205,10 @@ class RNNKernel(Kernel):
     def _activate(self, step: Step, recurrent: Tensor) -> None:
         run("rnn_forward", self.gates[step.rows], recurrent, self.states[step.rows])
 
-    def _flow(self, step: Step, d_states: Tensor, later: Tensor) -> tuple[Tensor, None]:
+    def _flow(self, step: Step, d_states: Tensor, later: Tensor) -> tuple[None, list[tuple[slice, Tensor]]]:
         gates = self.gates[step.rows]
         run("rnn_backward", d_states, later, gates)
-        return gates[: step.going], None
+        return None, [(slice(None), gates[: step.going])]
 
 
 class LSTMKernel(Kernel):
@@ -216,11 +228,11 @@ class LSTMKernel(Kernel):
             self.squashed[rows], self.states[rows],
         )  # fmt: skip
 
-    def _flow(self, step: Step, d_states: Tensor, later: Tensor) -> tuple[Tensor, None]:
+    def _flow(self, step: Step, d_states: Tensor, later: Tensor) -> tuple[None, list[tuple[slice, Tensor]]]:
         rows = step.rows
         gates, before, squashed = self.gates[rows], self.cells[step.before], self.squashed[rows]
         run("lstm_backward", d_states, later, self.cells[rows], before, squashed, gates)
-        return gates[: step.going], None
+        return None, [(slice(None), gates[: step.going])]
 
 
 class GRUKernel(Kernel):
@@ -231,17 +243,17 @@ class GRUKernel(Kernel):
     def __init__(self, below: Below, weight: Tensor, buffers: Buffers, like: Tensor) -> None:
         super().__init__(below, weight, buffers, like)
         self.kept = self._room("kept", below.rows)
-        """(A, H) U_n h"""
+        """(A, H) U_n h, then its gradient"""
 
     def _activate(self, step: Step, recurrent: Tensor) -> None:
         before, rows = self.states[step.before], step.rows
         run("gru_forward", self.gates[rows], recurrent, before, self.kept[rows], self.states[rows])
 
-    def _flow(self, step: Step, d_states: Tensor, later: Tensor) -> tuple[Tensor, Tensor]:
+    def _flow(self, step: Step, d_states: Tensor, later: Tensor) -> tuple[Tensor, list[tuple[slice, Tensor]]]:
         before, kept, gates = self.states[step.before], self.kept[step.rows], self.gates[step.rows]
-        flow, by_update = self._room("flow", step.going, 3), torch.empty_like(before)
-        run("gru_backward", d_states, later, before, kept, gates, flow, by_update)
-        return flow, by_update
+        by_update, both = torch.empty_like(before), slice(2 * before.shape[1])
+        run("gru_backward", d_states, later, before, kept, gates, by_update)
+        return by_update, [(both, gates[: step.going, both]), (slice(both.stop, None), kept[: step.going])]
 
 
 KERNELS: dict[type[Cell], type[RNNKernel | LSTMKernel | GRUKernel]] = {

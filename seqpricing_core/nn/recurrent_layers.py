@@ -48,6 +48,8 @@ class _Plan:
     precision: torch.dtype
     """Of products"""
     buffers: Buffers
+    only_last: bool
+    """What is asked for are the (B, H) states of the last step"""
 
 
 class _Recurrence(torch.autograd.Function):
@@ -72,15 +74,21 @@ class _Recurrence(torch.autograd.Function):
         for step in plan.steps:
             kernel.forward(step)
         ctx.kernel, ctx.plan = kernel, plan
-        return kernel.states.detach()  # the tensor itself would hold its own graph, and that graph it
+        wanted = plan.steps[-1].rows if plan.only_last else slice(None)
+        return kernel.states[wanted].detach()  # the tensor itself would hold its own graph, and that graph it
 
     @staticmethod
     def backward(ctx: Any, d_states: Tensor) -> tuple[Tensor | None, ...]:
         kernel: Kernel = ctx.kernel
+        plan: _Plan = ctx.plan
         kernel.below.start_back()
-        later = d_states[:0]
-        for step in reversed(ctx.plan.steps):
-            later = kernel.backward(step, d_states[step.rows], later)
+        later = nothing = d_states[:0]
+        for step in reversed(plan.steps):
+            if plan.only_last:
+                from_above = d_states if step is plan.steps[-1] else nothing
+            else:
+                from_above = d_states[step.rows]
+            later = kernel.backward(step, from_above, later)
         return *kernel.below.gradients(), kernel.d_weight, None
 
 
@@ -117,9 +125,10 @@ class RecurrentLayer(nn.Module):
         index: Tensor | None = None,
         *,
         backward: bool = False,
+        only_last: bool = False,
         precision: torch.dtype | None = None,
     ) -> Tensor:
-        """(A, H) states of all steps.
+        """(A, H) states of all steps, or (B, H) those of the last.
 
         Parameters
         ----------
@@ -133,7 +142,7 @@ class RecurrentLayer(nn.Module):
         """
         x = x.to(self.cell.bias.dtype)  # autocast may have rounded it
         steps = packed.steps(backward=backward)
-        plan = _Plan(type(self.cell), steps, index, precision or x.dtype, self.memory)
+        plan = _Plan(type(self.cell), steps, index, precision or x.dtype, self.memory, only_last)
         weight, bias = self.input_weight() if index is None else (None, None)
         states: Tensor = _Recurrence.apply(x, weight, bias, self.recurrent_weight(), plan)  # type: ignore[no-untyped-call]
         return states
@@ -164,33 +173,43 @@ class RecurrentStack(nn.Module):
         return self.each[0].project(x)
 
     def forward(
-        self, projected: Tensor, packed: Packed, index: Tensor, precision: torch.dtype | None = None
+        self,
+        projected: Tensor,
+        packed: Packed,
+        index: Tensor,
+        *,
+        only_last: bool = False,
+        precision: torch.dtype | None = None,
     ) -> Tensor:
-        """(A, H) states of the last layer."""
-        first, *others = self.each
-        states: Tensor = first(projected, packed, index, precision=precision)
-        for layer in others:
-            states = layer(states, packed, precision=precision)
+        """(A, H) states of the last layer, or (B, H) those of its last step."""
+        states, where = projected, index
+        for layer in self.each:
+            last = only_last and layer is self.each[-1]
+            states = layer(states, packed, where, only_last=last, precision=precision)
+            where = None
         return states
 
     @torch.no_grad()
-    def last_state(
-        self, projected: Tensor, packed: Packed, index: Tensor, precision: torch.dtype | None = None
-    ) -> Tensor:
+    def last_state(self, projected: Tensor, packed: Packed, index: Tensor) -> Tensor:
         """(B, H) the last layer's state at the last month, all layers in step and nothing kept."""
-        like = projected.new_empty(0, dtype=self.each[0].cell.bias.dtype)
+        count, like = packed.sizes[-1], projected.new_empty(0, dtype=self.each[0].cell.bias.dtype)
         states = [
-            [like.new_zeros(packed.sizes[-1], layer.cell.hidden) for _ in range(layer.cell.states)]
-            for layer in self.each
+            [like.new_zeros(count, layer.cell.hidden) for _ in range(layer.cell.states)] for layer in self.each
         ]
-        weights = [layer.recurrent_weight().to(precision or like.dtype) for layer in self.each]
-        everyone = torch.arange(packed.sizes[-1], device=projected.device)
+        weights = [layer.recurrent_weight() for layer in self.each]
+        maps = [layer.input_weight() for layer in self.each]
+        recurrent, mapped = (like.new_zeros(count, weights[0].shape[1]) for _ in range(2))
+        everyone = torch.arange(count, device=projected.device)
         for step in packed.steps():
             below, rows = projected, index[step.rows]
-            for layer, weight, state in zip(self.each, weights, states, strict=True):
-                now = [part[: len(rows)] for part in state]
-                if layer is not self.each[0]:
-                    below, rows = layer.project(below), everyone[: len(rows)]
-                run(ADVANCES[type(layer.cell)], product(now[0], weight), below, rows, *now)
+            active = slice(len(rows))
+            for place, layer in enumerate(self.each):
+                now = [part[active] for part in states[place]]
+                if place:
+                    weight, bias = maps[place]
+                    below, rows = torch.addmm(bias, below, weight, out=mapped[active]), everyone[active]
+                if step.going:
+                    product(now[0], weights[place], recurrent[active])
+                run(ADVANCES[type(layer.cell)], recurrent[active], below, rows, *now)
                 below = now[0]
         return states[-1][0]

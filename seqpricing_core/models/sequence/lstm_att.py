@@ -37,7 +37,7 @@ class LSTMAttentionNetwork(SequenceNetwork):
 
     def _attend(self, projected: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
         """(B, L, H) states and (B, L) alpha."""
-        packed_states = self.stack(projected, batch.packed, batch.index, self.precision)
+        packed_states = self.stack(projected, batch.packed, batch.index, precision=self.precision)
         states = batch.unpack(packed_states)
         last = packed_states[batch.packed.last] @ self.of_last.mT
         scores = tanh(states @ self.of_each.mT + last[:, None]) @ self.score  # eq. 15
