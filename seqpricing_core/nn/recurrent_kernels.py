@@ -93,14 +93,15 @@ class Below(ABC):
 class Gathered(Below):
     """W x + b of each stock-month (S, G H), and the stock-month of each row (A,)."""
 
-    def __init__(self, projected: Tensor, index: Tensor) -> None:
+    def __init__(self, projected: Tensor, index: Tensor, buffers: Buffers) -> None:
         self._projected, self._index, self.rows = projected, index, len(index)
+        self._buffers = buffers
 
     def fill(self, rows: slice, gates: Tensor) -> None:
         torch.index_select(self._projected, 0, self._index[rows], out=gates)
 
     def start_back(self) -> None:
-        self._gradient = torch.zeros_like(self._projected)
+        self._gradient = self._buffers.take("d_projected", *self._projected.shape, self._projected).zero_()
 
     def flow_back(self, rows: slice, d_gates: Tensor) -> None:
         run("scatter_add", d_gates, self._index[rows], self._gradient)
@@ -112,8 +113,9 @@ class Gathered(Below):
 class Mapped(Below):
     """x (A, inputs), the states of the layer below; W (inputs, G H) in the precision of products; b (G H,)."""
 
-    def __init__(self, x: Tensor, weight: Tensor, bias: Tensor) -> None:
+    def __init__(self, x: Tensor, weight: Tensor, bias: Tensor, buffers: Buffers) -> None:
         self._x, self._weight, self._bias, self.rows = x, weight, bias, len(x)
+        self._buffers = buffers
 
     def fill(self, rows: slice, gates: Tensor) -> None:
         if self._weight.dtype == gates.dtype:
@@ -122,7 +124,7 @@ class Mapped(Below):
             torch.add(product(self._x[rows], self._weight), self._bias, out=gates)
 
     def start_back(self) -> None:
-        self._d_x = torch.empty_like(self._x)
+        self._d_x = self._buffers.take("d_x", *self._x.shape, self._x)
         self._d_weight = self._x.new_zeros(self._weight.shape)
         self._d_bias = torch.zeros_like(self._bias)
 

@@ -65,11 +65,11 @@ class _Recurrence(torch.autograd.Function):
     ) -> Tensor:
         below: Below
         if plan.index is not None:
-            below = Gathered(x.detach(), plan.index)
+            below = Gathered(x.detach(), plan.index, plan.buffers)
         else:
             assert weight is not None
             assert bias is not None
-            below = Mapped(x.detach(), weight.detach().to(plan.precision), bias.detach())
+            below = Mapped(x.detach(), weight.detach().to(plan.precision), bias.detach(), plan.buffers)
         kernel = KERNELS[plan.cell](below, recurrent.detach().to(plan.precision), plan.buffers, x)
         for step in plan.steps:
             kernel.forward(step)
