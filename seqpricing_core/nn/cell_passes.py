@@ -7,14 +7,14 @@ the weights: where an argument is named after a tanh's input, it is twice that i
 n: sequences of the step; m <= n of them have a state before; G: gates; H: units.
 
 ======================  ============  ===================================================================
-``gates``               (n, G H)      W x + b; after a forward pass activated, after a backward pass the
-                                      gradient of W x + b
+``below``, ``rows``     (S, G H) (n,) W x of all stock-months, and which of them each sequence reads
+``bias``                (G H,)        b
 ``recurrent``           (m, G H)      U h of the state before
 ``before``              (m, H)        c (LSTM) or h (GRU) before
+``gates``               (n, G H)      activated gates, after a backward pass gradients of W x + b
 ``states``              (n, H)        h
 ``d_states``            (n, H)        gradient of h from above; or (0, H) for none
 ``later``               (k, H)        and from the step after, which the first k go on to
-``below``, ``rows``     (S, G H) (n,) W x + b of all stock-months, and which of them each sequence reads
 ======================  ============  ===================================================================
 """
 
@@ -24,9 +24,11 @@ import torch
 from torch import Tensor
 
 
-def rnn_forward(gates: Tensor, recurrent: Tensor, states: Tensor) -> None:
+def rnn_forward(
+    below: Tensor, rows: Tensor, bias: Tensor, recurrent: Tensor, gates: Tensor, states: Tensor
+) -> None:
     """h = tanh(W x + U h + b), *sequence* eq. 4."""
-    gates[: len(recurrent)] += recurrent
+    torch.add(below[rows], bias, out=gates)[: len(recurrent)] += recurrent
     torch.mul(gates.sigmoid_(), 2, out=states).sub_(1)
 
 
@@ -35,20 +37,21 @@ def rnn_backward(d_states: Tensor, later: Tensor, gates: Tensor) -> None:
     _undo_sigmoid(_received(d_states, later, like=gates) * 2, gates)
 
 
-def rnn_advance(recurrent: Tensor, below: Tensor, rows: Tensor, states: Tensor) -> None:
+def rnn_advance(below: Tensor, rows: Tensor, bias: Tensor, recurrent: Tensor, states: Tensor) -> None:
     """`rnn_forward` that keeps nothing but the new ``states``."""
-    torch.mul((below[rows] + recurrent).sigmoid_(), 2, out=states).sub_(1)
+    torch.mul((below[rows] + bias + recurrent).sigmoid_(), 2, out=states).sub_(1)
 
 
 def lstm_forward(
-    gates: Tensor, recurrent: Tensor, before: Tensor, cells: Tensor, squashed: Tensor, states: Tensor
-) -> None:
+    below: Tensor, rows: Tensor, bias: Tensor, recurrent: Tensor, before: Tensor, gates: Tensor,
+    cells: Tensor, squashed: Tensor, states: Tensor,
+) -> None:  # fmt: skip
     """Gates f, i, o and candidate; c = f c + i candidate, h = o tanh(c), *sequence* eq. 6-10.
 
     ``cells`` and ``squashed`` (n, H) get c and tanh(c).
     """
     going = len(recurrent)
-    gates[:going] += recurrent
+    torch.add(below[rows], bias, out=gates)[:going] += recurrent
     forget, admit, out, candidate = gates.sigmoid_().chunk(4, dim=1)
     torch.mul(candidate, admit, out=cells).mul_(2).sub_(admit)  # i (2 sigma - 1)
     cells[:going].addcmul_(forget[:going], before)
@@ -76,14 +79,19 @@ def lstm_backward(
     _undo_sigmoid(d_gates, gates)
 
 
-def lstm_advance(recurrent: Tensor, below: Tensor, rows: Tensor, states: Tensor, cells: Tensor) -> None:
+def lstm_advance(
+    below: Tensor, rows: Tensor, bias: Tensor, recurrent: Tensor, states: Tensor, cells: Tensor
+) -> None:
     """`lstm_forward` that keeps nothing but the new ``states`` and ``cells``."""
-    forget, admit, out, candidate = (below[rows] + recurrent).sigmoid_().chunk(4, dim=1)
+    forget, admit, out, candidate = (below[rows] + bias + recurrent).sigmoid_().chunk(4, dim=1)
     cells.mul_(forget).addcmul_(admit, candidate.mul_(2).sub_(1))
     torch.mul(cells, 2, out=states).sigmoid_().mul_(2).sub_(1).mul_(out)
 
 
-def gru_forward(gates: Tensor, recurrent: Tensor, before: Tensor, kept: Tensor, states: Tensor) -> None:
+def gru_forward(
+    below: Tensor, rows: Tensor, bias: Tensor, recurrent: Tensor, before: Tensor, gates: Tensor,
+    kept: Tensor, states: Tensor,
+) -> None:  # fmt: skip
     """Gates z, r and new n = tanh(W_n x + b_n + r * U_n h); h = (1 - z) n + z h, as `cells.GRU`.
 
     ``kept`` (n, H) gets U_n h, zero without a state before.
@@ -91,6 +99,7 @@ def gru_forward(gates: Tensor, recurrent: Tensor, before: Tensor, kept: Tensor, 
     going, size = len(recurrent), states.shape[1]
     kept[:going] = recurrent[:, 2 * size :]
     kept[going:] = 0
+    torch.add(below[rows], bias, out=gates)
     both, new = gates[:, : 2 * size], gates[:, 2 * size :]
     both[:going] += recurrent[:, : 2 * size]
     update, reset = both.sigmoid_().chunk(2, dim=1)
@@ -116,10 +125,10 @@ def gru_backward(
     kept.copy_(d_kept)
 
 
-def gru_advance(recurrent: Tensor, below: Tensor, rows: Tensor, states: Tensor) -> None:
+def gru_advance(below: Tensor, rows: Tensor, bias: Tensor, recurrent: Tensor, states: Tensor) -> None:
     """`gru_forward` that keeps nothing but the new ``states``."""
     size = states.shape[1]
-    gates = below[rows]
+    gates = below[rows] + bias
     update, reset = (gates[:, : 2 * size] + recurrent[:, : 2 * size]).sigmoid_().chunk(2, dim=1)
     new = gates[:, 2 * size :].addcmul_(reset, recurrent[:, 2 * size :]).sigmoid_().mul_(2).sub_(1)
     states.sub_(new).mul_(update).add_(new)

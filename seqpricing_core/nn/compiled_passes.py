@@ -53,14 +53,13 @@ def _sigmoid(x: Any) -> Any:
 
 
 @_compiled
-def rnn_forward(gates: Values, recurrent: Values, states: Values) -> None:
+def rnn_forward(
+    below: Values, rows: Values, bias: Values, recurrent: Values, gates: Values, states: Values
+) -> None:
     two, one = states.dtype.type(2), states.dtype.type(1)
     for row in range(len(gates)):
         g, h = gates[row], states[row]
-        if row < len(recurrent):
-            r = recurrent[row]
-            for u in range(len(g)):
-                g[u] += widened(r[u])
+        _gather(g, below[rows[row]], bias, recurrent, row)
         for u in range(len(g)):
             g[u] = _sigmoid(g[u])
         for u in range(len(g)):
@@ -80,19 +79,16 @@ def rnn_backward(d_states: Values, later: Values, gates: Values) -> None:
 
 @_compiled
 def lstm_forward(
-    gates: Values, recurrent: Values, before: Values, cells: Values, squashed: Values, states: Values
-) -> None:
+    below: Values, rows: Values, bias: Values, recurrent: Values, before: Values, gates: Values,
+    cells: Values, squashed: Values, states: Values,
+) -> None:  # fmt: skip
     size = states.shape[1]
     two, one = states.dtype.type(2), states.dtype.type(1)
     for row in range(len(gates)):
         g, c, t, h = gates[row], cells[row], squashed[row], states[row]
-        if row < len(recurrent):
-            r = recurrent[row]
-            for j in range(len(g)):
-                g[j] = _sigmoid(g[j] + widened(r[j]))
-        else:
-            for j in range(len(g)):
-                g[j] = _sigmoid(g[j])
+        _gather(g, below[rows[row]], bias, recurrent, row)
+        for j in range(len(g)):
+            g[j] = _sigmoid(g[j])
         forget, admit, out, candidate = g[:size], g[size : 2 * size], g[2 * size : 3 * size], g[3 * size :]
         for u in range(size):
             c[u] = admit[u] * (two * candidate[u] - one)
@@ -137,38 +133,43 @@ def lstm_backward(
 
 
 @_compiled
-def lstm_advance(recurrent: Values, below: Values, rows: Values, states: Values, cells: Values) -> None:
+def lstm_advance(
+    below: Values, rows: Values, bias: Values, recurrent: Values, states: Values, cells: Values
+) -> None:
     size = states.shape[1]
     two, one = states.dtype.type(2), states.dtype.type(1)
     g = np.empty(4 * size, states.dtype)
     forget, admit, out, candidate = g[:size], g[size : 2 * size], g[2 * size : 3 * size], g[3 * size :]
     for row in range(len(states)):
-        r, b, c, h = recurrent[row], below[rows[row]], cells[row], states[row]
+        c, h = cells[row], states[row]
+        _gather(g, below[rows[row]], bias, recurrent, row)
         for j in range(len(g)):
-            g[j] = _sigmoid(widened(r[j]) + b[j])
+            g[j] = _sigmoid(g[j])
         for u in range(size):
             c[u] = forget[u] * c[u] + admit[u] * (two * candidate[u] - one)
             h[u] = out[u] * (two * _sigmoid(two * c[u]) - one)
 
 
 @_compiled
-def gru_forward(gates: Values, recurrent: Values, before: Values, kept: Values, states: Values) -> None:
+def gru_forward(
+    below: Values, rows: Values, bias: Values, recurrent: Values, before: Values, gates: Values,
+    kept: Values, states: Values,
+) -> None:  # fmt: skip
     size = states.shape[1]
     two, one = states.dtype.type(2), states.dtype.type(1)
     for row in range(len(gates)):
         k, h = kept[row], states[row]
         both, update = gates[row, : 2 * size], gates[row, :size]
         reset, new = gates[row, size : 2 * size], gates[row, 2 * size :]
+        _gather(both, below[rows[row]], bias, recurrent, row)
+        for j in range(len(both)):
+            both[j] = _sigmoid(both[j])
+        _gather(new, below[rows[row], 2 * size :], bias[2 * size :], recurrent[:0], row)
         if row < len(recurrent):
-            r = recurrent[row]
-            for j in range(len(both)):
-                both[j] = _sigmoid(both[j] + widened(r[j]))
-            r = r[2 * size :]
+            r = recurrent[row, 2 * size :]
             for u in range(size):
                 k[u] = widened(r[u])
         else:
-            for j in range(len(both)):
-                both[j] = _sigmoid(both[j])
             for u in range(size):
                 k[u] = 0
         for u in range(size):
@@ -208,29 +209,34 @@ def gru_backward(
 
 
 @_compiled
-def gru_advance(recurrent: Values, below: Values, rows: Values, states: Values) -> None:
+def gru_advance(
+    below: Values, rows: Values, bias: Values, recurrent: Values, states: Values
+) -> None:
     size = states.shape[1]
     two, one = states.dtype.type(2), states.dtype.type(1)
     g = np.empty(2 * size, states.dtype)
-    update, reset = g[:size], g[size:]
+    update, reset, bias_new = g[:size], g[size:], bias[2 * size :]
     for row in range(len(states)):
-        r, b, h = recurrent[row], below[rows[row]], states[row]
+        r, b, h = recurrent[row, 2 * size :], below[rows[row], 2 * size :], states[row]
+        _gather(g, below[rows[row]], bias, recurrent, row)
         for j in range(len(g)):
-            g[j] = _sigmoid(widened(r[j]) + b[j])
-        r, b = r[2 * size :], b[2 * size :]
+            g[j] = _sigmoid(g[j])
         for u in range(size):
-            reset[u] = two * _sigmoid(b[u] + reset[u] * widened(r[u])) - one
+            reset[u] = two * _sigmoid(widened(b[u]) + bias_new[u] + reset[u] * widened(r[u])) - one
         for u in range(size):
             h[u] = reset[u] + update[u] * (h[u] - reset[u])
 
 
 @_compiled
-def rnn_advance(recurrent: Values, below: Values, rows: Values, states: Values) -> None:
+def rnn_advance(
+    below: Values, rows: Values, bias: Values, recurrent: Values, states: Values
+) -> None:
     two, one = states.dtype.type(2), states.dtype.type(1)
     for row in range(len(states)):
-        r, b, h = recurrent[row], below[rows[row]], states[row]
+        h = states[row]
+        _gather(h, below[rows[row]], bias, recurrent, row)
         for u in range(len(h)):
-            h[u] = two * _sigmoid(widened(r[u]) + b[u]) - one
+            h[u] = two * _sigmoid(h[u]) - one
 
 
 @_compiled
@@ -239,6 +245,17 @@ def scatter_add(gradient: Values, index: Values, total: Values) -> None:
         t, g = total[index[row]], gradient[row]
         for j in range(len(g)):
             t[j] += g[j]
+
+
+@numba.njit(inline="always")
+def _gather(total: Values, below: Values, bias: Values, recurrent: Values, row: int) -> None:
+    """W x + b + U h, so many gates of it as there is room for."""
+    for j in range(len(total)):
+        total[j] = widened(below[j]) + bias[j]
+    if row < len(recurrent):
+        r = recurrent[row]
+        for j in range(len(total)):
+            total[j] += widened(r[j])
 
 
 @numba.njit(inline="always")

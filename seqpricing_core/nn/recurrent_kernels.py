@@ -74,8 +74,8 @@ class Below(ABC):
     """A"""
 
     @abstractmethod
-    def fill(self, rows: slice, gates: Tensor) -> None:
-        """W x + b of a step's rows, into ``gates`` (n, G H)."""
+    def at(self, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """``below``, ``rows`` and ``bias`` of a step, see `cell_passes`."""
 
     @abstractmethod
     def start_back(self) -> None:
@@ -95,10 +95,10 @@ class Gathered(Below):
 
     def __init__(self, projected: Tensor, index: Tensor, buffers: Buffers) -> None:
         self._projected, self._index, self.rows = projected, index, len(index)
-        self._buffers = buffers
+        self._buffers, self._no_bias = buffers, projected.new_zeros(projected.shape[1])
 
-    def fill(self, rows: slice, gates: Tensor) -> None:
-        torch.index_select(self._projected, 0, self._index[rows], out=gates)
+    def at(self, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
+        return self._projected, self._index[rows], self._no_bias
 
     def start_back(self) -> None:
         self._gradient = self._buffers.take("d_projected", *self._projected.shape, self._projected).zero_()
@@ -115,13 +115,12 @@ class Mapped(Below):
 
     def __init__(self, x: Tensor, weight: Tensor, bias: Tensor, buffers: Buffers) -> None:
         self._x, self._weight, self._bias, self.rows = x, weight, bias, len(x)
-        self._buffers = buffers
+        self._buffers, self._every = buffers, torch.arange(len(x), device=x.device)
 
-    def fill(self, rows: slice, gates: Tensor) -> None:
-        if self._weight.dtype == gates.dtype:
-            torch.addmm(self._bias, self._x[rows], self._weight, out=gates)
-        else:
-            torch.add(product(self._x[rows], self._weight), self._bias, out=gates)
+    def at(self, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
+        count = rows.stop - rows.start
+        out = self._buffers.take("below", count, self._weight.shape[1], self._weight)
+        return product(self._x[rows], self._weight, out), self._every[:count], self._bias
 
     def start_back(self) -> None:
         self._d_x = self._buffers.take("d_x", *self._x.shape, self._x)
@@ -164,7 +163,6 @@ class Kernel(ABC):
 
     def forward(self, step: Step) -> None:
         """The step's h, and its activated gates."""
-        self.below.fill(step.rows, self.gates[step.rows])
         out = self.buffers.take("recurrent", step.going, self.weight.shape[1], self.weight)
         self._activate(step, product(self.states[step.before], self.weight, out))
 
@@ -188,7 +186,7 @@ class Kernel(ABC):
 
     @abstractmethod
     def _activate(self, step: Step, recurrent: Tensor) -> None:
-        """From W x + b and U h (m, G H) to gates and h."""
+        """From U h (m, G H) and what comes from below to gates and h."""
 
     @abstractmethod
     def _flow(self, step: Step, d_states: Tensor, later: Tensor) -> tuple[Tensor | None, list[tuple[slice, Tensor]]]:
@@ -205,7 +203,8 @@ class RNNKernel(Kernel):
     factors = (2.0,)
 
     def _activate(self, step: Step, recurrent: Tensor) -> None:
-        run("rnn_forward", self.gates[step.rows], recurrent, self.states[step.rows])
+        rows = step.rows
+        run("rnn_forward", *self.below.at(rows), recurrent, self.gates[rows], self.states[rows])
 
     def _flow(self, step: Step, d_states: Tensor, later: Tensor) -> tuple[None, list[tuple[slice, Tensor]]]:
         gates = self.gates[step.rows]
@@ -226,8 +225,8 @@ class LSTMKernel(Kernel):
     def _activate(self, step: Step, recurrent: Tensor) -> None:
         rows = step.rows
         run(
-            "lstm_forward", self.gates[rows], recurrent, self.cells[step.before], self.cells[rows],
-            self.squashed[rows], self.states[rows],
+            "lstm_forward", *self.below.at(rows), recurrent, self.cells[step.before], self.gates[rows],
+            self.cells[rows], self.squashed[rows], self.states[rows],
         )  # fmt: skip
 
     def _flow(self, step: Step, d_states: Tensor, later: Tensor) -> tuple[None, list[tuple[slice, Tensor]]]:
@@ -248,8 +247,11 @@ class GRUKernel(Kernel):
         """(A, H) U_n h, then its gradient"""
 
     def _activate(self, step: Step, recurrent: Tensor) -> None:
-        before, rows = self.states[step.before], step.rows
-        run("gru_forward", self.gates[rows], recurrent, before, self.kept[rows], self.states[rows])
+        rows = step.rows
+        run(
+            "gru_forward", *self.below.at(rows), recurrent, self.states[step.before], self.gates[rows],
+            self.kept[rows], self.states[rows],
+        )  # fmt: skip
 
     def _flow(self, step: Step, d_states: Tensor, later: Tensor) -> tuple[Tensor, list[tuple[slice, Tensor]]]:
         before, kept, gates = self.states[step.before], self.kept[step.rows], self.gates[step.rows]

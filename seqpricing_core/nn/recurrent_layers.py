@@ -200,16 +200,17 @@ class RecurrentStack(nn.Module):
         maps = [layer.input_weight() for layer in self.each]
         recurrent, mapped = (like.new_zeros(count, weights[0].shape[1]) for _ in range(2))
         everyone = torch.arange(count, device=projected.device)
+        no_bias = like.new_zeros(weights[0].shape[1])
         for step in packed.steps():
-            below, rows = projected, index[step.rows]
+            below, rows, bias = projected, index[step.rows], no_bias
             active = slice(len(rows))
             for place, layer in enumerate(self.each):
                 now = [part[active] for part in states[place]]
                 if place:
                     weight, bias = maps[place]
-                    below, rows = torch.addmm(bias, below, weight, out=mapped[active]), everyone[active]
+                    below, rows = product(below, weight, mapped[active]), everyone[active]
                 if step.going:
                     product(now[0], weights[place], recurrent[active])
-                run(ADVANCES[type(layer.cell)], recurrent[active], below, rows, *now)
+                run(ADVANCES[type(layer.cell)], below, rows, bias, recurrent[active], *now)
                 below = now[0]
         return states[-1][0]
