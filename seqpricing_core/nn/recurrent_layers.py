@@ -23,6 +23,7 @@ from seqpricing_core.nn.recurrent_kernels import (
     ADVANCES,
     KERNELS,
     Below,
+    Block,
     Buffers,
     Fresh,
     Gathered,
@@ -64,31 +65,33 @@ class _Recurrence(torch.autograd.Function):
         ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, recurrent: Tensor, plan: _Plan
     ) -> Tensor:
         below: Below
+        largest = max(step.rows.stop - step.rows.start for step in plan.steps)
         if plan.index is not None:
             below = Gathered(x.detach(), plan.index, plan.buffers)
         else:
             assert weight is not None
             assert bias is not None
-            below = Mapped(x.detach(), weight.detach().to(plan.precision), bias.detach(), plan.buffers)
-        kernel = KERNELS[plan.cell](below, recurrent.detach().to(plan.precision), plan.buffers, x)
+            weight = weight.detach().to(plan.precision)
+            below = Mapped(x.detach(), weight, bias.detach(), largest, plan.buffers)
+        recurrent = recurrent.detach().to(plan.precision)
+        kernel = KERNELS[plan.cell](below, recurrent, largest, plan.buffers, x.detach())
         for step in plan.steps:
             kernel.forward(step)
         ctx.kernel, ctx.plan = kernel, plan
         wanted = plan.steps[-1].rows if plan.only_last else slice(None)
-        return kernel.states[wanted].detach()  # the tensor itself would hold its own graph, and that graph it
+        return kernel.states.tensor[wanted].detach()  # the tensor itself would hold its own graph, and that graph it
 
     @staticmethod
     def backward(ctx: Any, d_states: Tensor) -> tuple[Tensor | None, ...]:
         kernel: Kernel = ctx.kernel
         plan: _Plan = ctx.plan
         kernel.below.start_back()
-        later = nothing = d_states[:0]
+        from_above, later = Block(d_states.contiguous()), d_states[:0]
         for step in reversed(plan.steps):
+            own = step.rows
             if plan.only_last:
-                from_above = d_states if step is plan.steps[-1] else nothing
-            else:
-                from_above = d_states[step.rows]
-            later = kernel.backward(step, from_above, later)
+                own = slice(len(d_states) if step is plan.steps[-1] else 0)
+            later = kernel.backward(step, from_above, own, later)
         return *kernel.below.gradients(), kernel.d_weight, None
 
 
@@ -194,23 +197,20 @@ class RecurrentStack(nn.Module):
         """(B, H) the last layer's state at the last month, all layers in step and nothing kept."""
         count, like = packed.sizes[-1], projected.new_empty(0, dtype=self.each[0].cell.bias.dtype)
         states = [
-            [like.new_zeros(count, layer.cell.hidden) for _ in range(layer.cell.states)] for layer in self.each
+            [Block(like.new_zeros(count, layer.cell.hidden)) for _ in range(layer.cell.states)]
+            for layer in self.each
         ]
         weights = [layer.recurrent_weight() for layer in self.each]
-        maps = [layer.input_weight() for layer in self.each]
-        recurrent, mapped = (like.new_zeros(count, weights[0].shape[1]) for _ in range(2))
-        everyone = torch.arange(count, device=projected.device)
-        no_bias = like.new_zeros(weights[0].shape[1])
+        belows: list[Below] = [Gathered(projected, index, Fresh())]
+        for layer, lower in zip(self.each[1:], states[:-1], strict=True):
+            belows.append(Mapped(lower[0].tensor, *layer.input_weight(), count, Fresh()))
+        recurrent = Block(like.new_zeros(count, weights[0].shape[1]))
         for step in packed.steps():
-            below, rows, bias = projected, index[step.rows], no_bias
-            active = slice(len(rows))
-            for place, layer in enumerate(self.each):
-                now = [part[active] for part in states[place]]
-                if place:
-                    weight, bias = maps[place]
-                    below, rows = product(below, weight, mapped[active]), everyone[active]
+            active = slice(0, step.rows.stop - step.rows.start)
+            for layer, below, weight, state in zip(self.each, belows, weights, states, strict=True):
                 if step.going:
-                    product(now[0], weights[place], recurrent[active])
-                run(ADVANCES[type(layer.cell)], below, rows, bias, recurrent[active], *now)
-                below = now[0]
-        return states[-1][0]
+                    product(state[0].tensor[active], weight, recurrent.tensor[active])
+                from_below = below.at(step.rows if layer is self.each[0] else active)
+                now = (part.of_pass[active] for part in state)
+                run(ADVANCES[type(layer.cell)], like.device, *from_below, recurrent.of_pass[active], *now)
+        return states[-1][0].tensor
