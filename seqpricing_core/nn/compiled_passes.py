@@ -14,6 +14,8 @@ from numba.extending import overload
 
 from seqpricing_core.nn.bfloat16 import Values, widened
 
+U = np.uint64
+"""Of all places: of a signed one the compiler must ask whether it counts from the end."""
 _compiled = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
 
 
@@ -52,29 +54,62 @@ def _sigmoid(x: Any) -> Any:
     return one / (one + _exp(-x))
 
 
+@numba.njit(inline="always")
+def _gather(
+    total: Values, row: Any, below: Values, rows: Values, bias: Values, recurrent: Values, gates: Any
+) -> None:
+    """W x + b + U h of a row, so many of its ``gates``."""
+    at = U(rows[row])
+    for j in range(gates):
+        total[row, j] = widened(below[at, j]) + bias[j]
+    if row < U(len(recurrent)):
+        for j in range(gates):
+            total[row, j] += widened(recurrent[row, j])
+
+
+@numba.njit(inline="always")
+def _receive(total: Values, row: Any, own: Values, later: Values) -> None:
+    """What reaches the state of a row from above and from the step after, zero where nothing does."""
+    size, zero = U(len(total)), total.dtype.type(0)
+    for u in range(size):
+        total[u] = zero
+    if row < U(len(own)):
+        for u in range(size):
+            total[u] += own[row, u]
+    if row < U(len(later)):
+        for u in range(size):
+            total[u] += later[row, u]
+
+
 @_compiled
 def rnn_forward(
     below: Values, rows: Values, bias: Values, recurrent: Values, gates: Values, states: Values
 ) -> None:
-    two, one = states.dtype.type(2), states.dtype.type(1)
-    for row in range(len(gates)):
-        g, h = gates[row], states[row]
-        _gather(g, below[rows[row]], bias, recurrent, row)
-        for u in range(len(g)):
-            g[u] = _sigmoid(g[u])
-        for u in range(len(g)):
-            h[u] = two * g[u] - one
+    size, two, one = U(states.shape[1]), states.dtype.type(2), states.dtype.type(1)
+    for row in range(U(len(gates))):
+        _gather(gates, row, below, rows, bias, recurrent, size)
+        for u in range(size):
+            gates[row, u] = _sigmoid(gates[row, u])
+            states[row, u] = two * gates[row, u] - one
 
 
 @_compiled
 def rnn_backward(d_states: Values, later: Values, gates: Values) -> None:
-    two, one = gates.dtype.type(2), gates.dtype.type(1)
-    d = np.empty(gates.shape[1], gates.dtype)
-    for row in range(len(gates)):
-        _received(d, d_states, later, row)
-        g = gates[row]
-        for j in range(len(g)):
-            g[j] = two * d[j] * g[j] * (one - g[j])
+    size, two, one = U(gates.shape[1]), gates.dtype.type(2), gates.dtype.type(1)
+    d = np.empty(size, gates.dtype)
+    for row in range(U(len(gates))):
+        _receive(d, row, d_states, later)
+        for u in range(size):
+            gates[row, u] *= two * d[u] * (one - gates[row, u])
+
+
+@_compiled
+def rnn_advance(below: Values, rows: Values, bias: Values, recurrent: Values, states: Values) -> None:
+    size, two, one = U(states.shape[1]), states.dtype.type(2), states.dtype.type(1)
+    for row in range(U(len(states))):
+        _gather(states, row, below, rows, bias, recurrent, size)
+        for u in range(size):
+            states[row, u] = two * _sigmoid(states[row, u]) - one
 
 
 @_compiled
@@ -82,72 +117,64 @@ def lstm_forward(
     below: Values, rows: Values, bias: Values, recurrent: Values, before: Values, gates: Values,
     cells: Values, squashed: Values, states: Values,
 ) -> None:  # fmt: skip
-    size = states.shape[1]
-    two, one = states.dtype.type(2), states.dtype.type(1)
-    for row in range(len(gates)):
-        g, c, t, h = gates[row], cells[row], squashed[row], states[row]
-        _gather(g, below[rows[row]], bias, recurrent, row)
-        for j in range(len(g)):
-            g[j] = _sigmoid(g[j])
-        forget, admit, out, candidate = g[:size], g[size : 2 * size], g[2 * size : 3 * size], g[3 * size :]
+    size, two, one = U(states.shape[1]), states.dtype.type(2), states.dtype.type(1)
+    admit, out, candidate = size, U(2) * size, U(3) * size
+    for row in range(U(len(gates))):
+        _gather(gates, row, below, rows, bias, recurrent, U(4) * size)
+        for j in range(U(4) * size):
+            gates[row, j] = _sigmoid(gates[row, j])
         for u in range(size):
-            c[u] = admit[u] * (two * candidate[u] - one)
-        if row < len(recurrent):
-            b = before[row]
+            cells[row, u] = gates[row, admit + u] * (two * gates[row, candidate + u] - one)
+        if row < U(len(before)):
             for u in range(size):
-                c[u] += forget[u] * b[u]
+                cells[row, u] += gates[row, u] * before[row, u]
         for u in range(size):
-            t[u] = two * _sigmoid(two * c[u]) - one
-            h[u] = out[u] * t[u]
+            squashed[row, u] = two * _sigmoid(two * cells[row, u]) - one
+            states[row, u] = gates[row, out + u] * squashed[row, u]
 
 
 @_compiled
 def lstm_backward(
     d_states: Values, later: Values, cells: Values, before: Values, squashed: Values, gates: Values
 ) -> None:
-    size = squashed.shape[1]
-    two, one = gates.dtype.type(2), gates.dtype.type(1)
+    size, two, one = U(squashed.shape[1]), gates.dtype.type(2), gates.dtype.type(1)
+    admit, out, candidate = size, U(2) * size, U(3) * size
     d, d_c = np.empty(size, gates.dtype), np.empty(size, gates.dtype)
-    for row in range(len(gates)):
-        g, t = gates[row], squashed[row]
-        forget, admit, out, candidate = g[:size], g[size : 2 * size], g[2 * size : 3 * size], g[3 * size :]
-        _received(d, d_states, later, row)
-        _received(d_c, cells[: len(later)], cells[:0], row)
+    for row in range(U(len(gates))):
+        _receive(d, row, d_states, later)
+        _receive(d_c, row, cells[: len(later)], cells[:0])
         for u in range(size):
-            d_c[u] += d[u] * out[u] * (one - t[u] * t[u])
-            out[u] = d[u] * t[u] * out[u] * (one - out[u])
+            o, t = gates[row, out + u], squashed[row, u]
+            d_c[u] += d[u] * o * (one - t * t)
+            gates[row, out + u] = d[u] * t * o * (one - o)
         for u in range(size):
-            d[u] = d_c[u] * (two * candidate[u] - one) * admit[u] * (one - admit[u])
-            candidate[u] = two * d_c[u] * admit[u] * candidate[u] * (one - candidate[u])
-        for u in range(size):
-            admit[u] = d[u]
-        if row < len(before):
-            c = before[row]
+            i, s = gates[row, admit + u], gates[row, candidate + u]
+            gates[row, admit + u] = d_c[u] * (two * s - one) * i * (one - i)
+            gates[row, candidate + u] = two * d_c[u] * i * s * (one - s)
+        if row < U(len(before)):
             for u in range(size):
-                d[u] = d_c[u] * forget[u]
-                forget[u] = d[u] * c[u] * (one - forget[u])
-                c[u] = d[u]
+                f, c = gates[row, u], before[row, u]
+                before[row, u] = d_c[u] * f
+                gates[row, u] = d_c[u] * c * f * (one - f)
         else:
             for u in range(size):
-                forget[u] = 0
+                gates[row, u] = 0
 
 
 @_compiled
 def lstm_advance(
     below: Values, rows: Values, bias: Values, recurrent: Values, states: Values, cells: Values
 ) -> None:
-    size = states.shape[1]
-    two, one = states.dtype.type(2), states.dtype.type(1)
-    g = np.empty(4 * size, states.dtype)
-    forget, admit, out, candidate = g[:size], g[size : 2 * size], g[2 * size : 3 * size], g[3 * size :]
-    for row in range(len(states)):
-        c, h = cells[row], states[row]
-        _gather(g, below[rows[row]], bias, recurrent, row)
-        for j in range(len(g)):
-            g[j] = _sigmoid(g[j])
+    size, two, one = U(states.shape[1]), states.dtype.type(2), states.dtype.type(1)
+    admit, out, candidate = size, U(2) * size, U(3) * size
+    g = np.empty(U(4) * size, states.dtype)
+    for row in range(U(len(states))):
+        at = U(rows[row])
+        for j in range(U(4) * size):
+            g[j] = _sigmoid(widened(below[at, j]) + bias[j] + widened(recurrent[row, j]))
         for u in range(size):
-            c[u] = forget[u] * c[u] + admit[u] * (two * candidate[u] - one)
-            h[u] = out[u] * (two * _sigmoid(two * c[u]) - one)
+            cells[row, u] = g[u] * cells[row, u] + g[admit + u] * (two * g[candidate + u] - one)
+            states[row, u] = g[out + u] * (two * _sigmoid(two * cells[row, u]) - one)
 
 
 @_compiled
@@ -155,120 +182,69 @@ def gru_forward(
     below: Values, rows: Values, bias: Values, recurrent: Values, before: Values, gates: Values,
     kept: Values, states: Values,
 ) -> None:  # fmt: skip
-    size = states.shape[1]
-    two, one = states.dtype.type(2), states.dtype.type(1)
-    for row in range(len(gates)):
-        k, h = kept[row], states[row]
-        both, update = gates[row, : 2 * size], gates[row, :size]
-        reset, new = gates[row, size : 2 * size], gates[row, 2 * size :]
-        _gather(both, below[rows[row]], bias, recurrent, row)
-        for j in range(len(both)):
-            both[j] = _sigmoid(both[j])
-        _gather(new, below[rows[row], 2 * size :], bias[2 * size :], recurrent[:0], row)
-        if row < len(recurrent):
-            r = recurrent[row, 2 * size :]
+    size, two, one = U(states.shape[1]), states.dtype.type(2), states.dtype.type(1)
+    reset, new, zero = size, U(2) * size, states.dtype.type(0)
+    for row in range(U(len(gates))):
+        _gather(gates, row, below, rows, bias, recurrent, new)
+        for j in range(new):
+            gates[row, j] = _sigmoid(gates[row, j])
+        if row < U(len(recurrent)):
             for u in range(size):
-                k[u] = widened(r[u])
+                kept[row, u] = widened(recurrent[row, new + u])
         else:
             for u in range(size):
-                k[u] = 0
+                kept[row, u] = zero
+        at = U(rows[row])
         for u in range(size):
-            new[u] = two * _sigmoid(new[u] + reset[u] * k[u]) - one
+            n = widened(below[at, new + u]) + bias[new + u] + gates[row, reset + u] * kept[row, u]
+            gates[row, new + u] = two * _sigmoid(n) - one
         for u in range(size):
-            h[u] = (one - update[u]) * new[u]
-        if row < len(recurrent):
-            b = before[row]
+            states[row, u] = (one - gates[row, u]) * gates[row, new + u]
+        if row < U(len(before)):
             for u in range(size):
-                h[u] += update[u] * b[u]
+                states[row, u] += gates[row, u] * before[row, u]
 
 
 @_compiled
 def gru_backward(
     d_states: Values, later: Values, before: Values, kept: Values, gates: Values, d_before: Values
 ) -> None:
-    size = kept.shape[1]
-    half, one = gates.dtype.type(0.5), gates.dtype.type(1)
-    d, b = np.empty(size, gates.dtype), np.empty(size, gates.dtype)
-    for row in range(len(gates)):
-        k, update = kept[row], gates[row, :size]
-        reset, new = gates[row, size : 2 * size], gates[row, 2 * size :]
-        _received(d, d_states, later, row)
-        _received(b, before, before[:0], row)
-        if row < len(before):
-            d_b = d_before[row]
+    size, half, one = U(kept.shape[1]), gates.dtype.type(0.5), gates.dtype.type(1)
+    reset, new = size, U(2) * size
+    d, h = np.empty(size, gates.dtype), np.empty(size, gates.dtype)
+    for row in range(U(len(gates))):
+        _receive(d, row, d_states, later)
+        _receive(h, row, before, before[:0])
+        if row < U(len(before)):
             for u in range(size):
-                d_b[u] = d[u] * update[u]
+                d_before[row, u] = d[u] * gates[row, u]
         for u in range(size):
-            d_new = half * d[u] * (one - update[u]) * (one - new[u] * new[u])
-            update[u] *= d[u] * (b[u] - new[u]) * (one - update[u])
-            new[u] = d_new
-        for u in range(size):
-            d_kept = new[u] * reset[u]
-            reset[u] = d_kept * k[u] * (one - reset[u])
-            k[u] = d_kept
+            z, r, n = gates[row, u], gates[row, reset + u], gates[row, new + u]
+            d_n = half * d[u] * (one - z) * (one - n * n)
+            gates[row, u] = d[u] * (h[u] - n) * z * (one - z)
+            gates[row, reset + u] = d_n * kept[row, u] * r * (one - r)
+            gates[row, new + u] = d_n
+            kept[row, u] = d_n * r
 
 
 @_compiled
-def gru_advance(
-    below: Values, rows: Values, bias: Values, recurrent: Values, states: Values
-) -> None:
-    size = states.shape[1]
-    two, one = states.dtype.type(2), states.dtype.type(1)
-    g = np.empty(2 * size, states.dtype)
-    update, reset, bias_new = g[:size], g[size:], bias[2 * size :]
-    for row in range(len(states)):
-        r, b, h = recurrent[row, 2 * size :], below[rows[row], 2 * size :], states[row]
-        _gather(g, below[rows[row]], bias, recurrent, row)
-        for j in range(len(g)):
-            g[j] = _sigmoid(g[j])
+def gru_advance(below: Values, rows: Values, bias: Values, recurrent: Values, states: Values) -> None:
+    size, two, one = U(states.shape[1]), states.dtype.type(2), states.dtype.type(1)
+    reset, new = size, U(2) * size
+    g = np.empty(new, states.dtype)
+    for row in range(U(len(states))):
+        at = U(rows[row])
+        for j in range(new):
+            g[j] = _sigmoid(widened(below[at, j]) + bias[j] + widened(recurrent[row, j]))
         for u in range(size):
-            reset[u] = two * _sigmoid(widened(b[u]) + bias_new[u] + reset[u] * widened(r[u])) - one
-        for u in range(size):
-            h[u] = reset[u] + update[u] * (h[u] - reset[u])
-
-
-@_compiled
-def rnn_advance(
-    below: Values, rows: Values, bias: Values, recurrent: Values, states: Values
-) -> None:
-    two, one = states.dtype.type(2), states.dtype.type(1)
-    for row in range(len(states)):
-        h = states[row]
-        _gather(h, below[rows[row]], bias, recurrent, row)
-        for u in range(len(h)):
-            h[u] = two * _sigmoid(h[u]) - one
+            by_reset = g[reset + u] * widened(recurrent[row, new + u])
+            n = two * _sigmoid(widened(below[at, new + u]) + bias[new + u] + by_reset) - one
+            states[row, u] = n + g[u] * (states[row, u] - n)
 
 
 @_compiled
 def scatter_add(gradient: Values, index: Values, total: Values) -> None:
-    for row in range(len(gradient)):
-        t, g = total[index[row]], gradient[row]
-        for j in range(len(g)):
-            t[j] += g[j]
-
-
-@numba.njit(inline="always")
-def _gather(total: Values, below: Values, bias: Values, recurrent: Values, row: int) -> None:
-    """W x + b + U h, so many gates of it as there is room for."""
-    for j in range(len(total)):
-        total[j] = widened(below[j]) + bias[j]
-    if row < len(recurrent):
-        r = recurrent[row]
-        for j in range(len(total)):
-            total[j] += widened(r[j])
-
-
-@numba.njit(inline="always")
-def _received(total: Values, one: Values, other: Values, row: int) -> None:
-    """The sum of a row of both, zero where one has no such row."""
-    if row < len(one):
-        o = one[row]
-        for u in range(len(total)):
-            total[u] = o[u]
-    else:
-        for u in range(len(total)):
-            total[u] = 0
-    if row < len(other):
-        o = other[row]
-        for u in range(len(total)):
-            total[u] += o[u]
+    for row in range(U(len(gradient))):
+        at = U(index[row])
+        for j in range(U(total.shape[1])):
+            total[at, j] += gradient[row, j]
