@@ -27,7 +27,7 @@ from torch import Tensor
 def rnn_forward(
     below: Tensor, rows: Tensor, bias: Tensor, recurrent: Tensor, gates: Tensor, states: Tensor
 ) -> None:
-    """h = tanh(W x + U h + b), *sequence* eq. 4."""
+    """The next h = tanh(W x + U h + b), *sequence* eq. 4."""
     torch.add(below[rows], bias, out=gates)[: len(recurrent)] += recurrent
     torch.mul(gates.sigmoid_(), 2, out=states).sub_(1)
 

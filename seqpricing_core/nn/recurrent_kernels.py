@@ -29,22 +29,22 @@ class Buffers:
     def __init__(self) -> None:
         self._held: dict[str, Tensor] = {}
 
-    def take(self, name: str, rows: int, columns: int, like: Tensor) -> Tensor:
-        """(rows, columns) of any content."""
+    def take(self, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """A matrix of any content."""
         if torch.is_inference_mode_enabled():  # such memory could not be trained on later
-            return like.new_empty(rows, columns)
-        held = self._held.get(name)
+            return like.new_empty(shape)
+        held, (rows, columns) = self._held.get(name), shape
         if held is None or len(held) < rows or held.shape[1] != columns or held.dtype != like.dtype:
-            held = self._held[name] = like.new_empty(rows, columns)
+            held = self._held[name] = like.new_empty(shape)
         return held[:rows]
 
 
 class Fresh(Buffers):
     """New memory every time."""
 
-    def take(self, name: str, rows: int, columns: int, like: Tensor) -> Tensor:
+    def take(self, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
         del name
-        return like.new_empty(rows, columns)
+        return like.new_empty(shape)
 
 
 def product(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
@@ -106,7 +106,7 @@ class Gathered(Below):
 
     def start_back(self) -> None:
         like = self._projected.tensor
-        self._gradient = Block(self._buffers.take("d_projected", *like.shape, like).zero_())
+        self._gradient = Block(self._buffers.take("d_projected", like.shape, like).zero_())
 
     def flow_back(self, rows: slice, d_gates: Block) -> None:
         index, device = self._index.of_pass[rows], d_gates.tensor.device
@@ -121,7 +121,7 @@ class Mapped(Below):
 
     def __init__(self, x: Tensor, weight: Tensor, bias: Tensor, largest: int, buffers: Buffers) -> None:
         self._x, self._weight, self._bias, self._buffers = x, weight, Block(bias), buffers
-        self._mapped = Block(buffers.take("below", largest, weight.shape[1], weight))
+        self._mapped = Block(buffers.take("below", (largest, weight.shape[1]), weight))
         self._every = Block(torch.arange(largest, device=x.device))
         self.rows = len(x)
 
@@ -131,7 +131,7 @@ class Mapped(Below):
         return self._mapped.of_pass, self._every.of_pass[:count], self._bias.of_pass
 
     def start_back(self) -> None:
-        self._d_x = self._buffers.take("d_x", *self._x.shape, self._x)
+        self._d_x = self._buffers.take("d_x", self._x.shape, self._x)
         self._d_weight = self._x.new_zeros(self._weight.shape)
         self._d_bias = torch.zeros_like(self._bias.tensor)
 
@@ -169,7 +169,7 @@ class Kernel(ABC):
         """(A, G H) activated gates, then gradients of W x + b"""
         self.states = self._room("states", below.rows)
         """(A, H) h"""
-        self._recurrent = Block(buffers.take("recurrent", largest, weight.shape[1], weight))
+        self._recurrent = Block(buffers.take("recurrent", (largest, weight.shape[1]), weight))
         self.d_weight = like.new_zeros(weight.shape)
         """Gradient of U, complete after the last backward step"""
 
@@ -212,7 +212,7 @@ class Kernel(ABC):
 
     def _room(self, name: str, rows: int, gates: int = 1) -> Block:
         """(rows, gates H)"""
-        return Block(self.buffers.take(name, rows, gates * len(self.weight), self._like))
+        return Block(self.buffers.take(name, (rows, gates * len(self.weight)), self._like))
 
     def _run(self, name: str, *arguments: Any) -> None:
         run(name, self._like.device, *arguments)

@@ -79,7 +79,9 @@ class _Recurrence(torch.autograd.Function):
             kernel.forward(step)
         ctx.kernel, ctx.plan = kernel, plan
         wanted = plan.steps[-1].rows if plan.only_last else slice(None)
-        return kernel.states.tensor[wanted].detach()  # the tensor itself would hold its own graph, and that graph it
+        return kernel.states.tensor[
+            wanted
+        ].detach()  # the tensor itself would hold its own graph, and that graph it
 
     @staticmethod
     def backward(ctx: Any, d_states: Tensor) -> tuple[Tensor | None, ...]:
@@ -185,11 +187,12 @@ class RecurrentStack(nn.Module):
         precision: torch.dtype | None = None,
     ) -> Tensor:
         """(A, H) states of the last layer, or (B, H) those of its last step."""
-        states, where = projected, index
+        states = projected
         for layer in self.each:
-            last = only_last and layer is self.each[-1]
-            states = layer(states, packed, where, only_last=last, precision=precision)
-            where = None
+            states = layer(
+                states, packed, index if layer is self.each[0] else None,
+                only_last=only_last and layer is self.each[-1], precision=precision,
+            )  # fmt: skip
         return states
 
     @torch.no_grad()
