@@ -100,7 +100,7 @@ class TransformerNetwork(SequenceNetwork):
 def affine(x: Tensor, maps: Tensor) -> Tensor:
     """(B, I, J) from x (B, P), each of I x J rows of ``maps`` (I, J, P + 1) applied to (x, 1)."""
     rows = maps.flatten(0, 1)
-    return torch.addmm(rows[:, -1], x, rows[:, :-1].mT).unflatten(1, maps.shape[:2])
+    return torch.addmm(rows[:, -1], x, rows[:, :-1].mT).view(-1, *maps.shape[:2])
 
 
 def positions(lookback: int, size: int) -> Tensor:
