@@ -221,6 +221,9 @@ def main(
     repeats: Annotated[int, typer.Option(help="Turns of each.")] = 7,
     stocks: Annotated[int, typer.Option(help="Of the panel that memory is measured on.")] = 3600,
     months: Annotated[int, typer.Option()] = 240,
+    network: Annotated[
+        list[str] | None, typer.Option(help="One of the table; repeatable. Default: all.")
+    ] = None,
     memory_of: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
     """The table of docs/sequence.md."""
@@ -228,6 +231,7 @@ def main(
         peak_memory(memory_of, stocks, months)
         return
     torch.set_num_threads(1)
+    names = network or list(CONFIGS)
     panel = make_panel(800, 24)
     index = TrainingWindows(panel, L, 1).index
     whole = np.arange(len(panel))[index.month >= L - 1]
@@ -238,7 +242,7 @@ def main(
     print(
         "| network | | ours | plain | loader | ours / plain | ours / loader |\n|---|---" + "|---:" * 5 + "|"
     )
-    for name in CONFIGS:
+    for name in names:
         for what, runs in (
             ("training", {
                 "ours": our_training(name, full, 8, 12),
@@ -259,7 +263,7 @@ def main(
                 flush=True,
             )
     print("\n| network | panel MB | peak over the start MB | ratio |\n|---|---:|---:|---:|")
-    for name in CONFIGS:
+    for name in names:
         done = subprocess.run(  # noqa: S603 - this file
             [sys.executable, __file__, "--memory-of", name, "--stocks", str(stocks), "--months", str(months)],
             check=True, capture_output=True, text=True,

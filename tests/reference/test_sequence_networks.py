@@ -182,6 +182,39 @@ class TestAgainstThePaper:
         assert torch.allclose(scored, trained.detach(), rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize(("lookback", "heads"), [(1, 1), (1, 8), (4, 1), (4, 4), (4, 8)])
+def test_transformer_of_any_shape(lookback, heads):
+    """One month, one head, heads of one number, months missing: z, and the gradients of weights and x."""
+    torch.manual_seed(2)
+    config = Transformer(lookback=lookback, hidden=8, heads=heads, feed_forward=6)
+    network = build(config, P).double()
+    with torch.no_grad():
+        network.query.weight *= 10  # attention far from equal
+    rows = make_case(seed=4).windows.rows[:, -lookback:]
+    rows = rows[longest_first(np.count_nonzero(rows >= 0, axis=1))]
+    case = Case(make_case(seed=4).x.requires_grad_(), Windows(rows))
+    expected = torch.stack([represent("transformer", network, case, b) for b in range(len(rows))])
+    found = network.represent(network.project(case.x), case.batch)
+    assert torch.allclose(found, expected, rtol=0, atol=1e-12)
+    inner = [case.x, *(weight for name, weight in network.named_parameters() if "." in name)]
+    one, other = (torch.autograd.grad(z.sin().sum(), inner) for z in (found, expected))
+    for ours, theirs in zip(one, other, strict=True):
+        assert torch.allclose(ours, theirs, rtol=0, atol=1e-11)
+
+
+def test_attention_is_not_rounded_under_autocast():
+    """Training in bfloat16 rounds the wide products, not the weights of months."""
+    torch.manual_seed(3)
+    network, case = build(CONFIGS["transformer"], P), make_case()
+    x = case.x.float()
+    with torch.inference_mode():
+        expected, z = network.attend(x, case.batch), network.represent(x, case.batch)
+        with torch.autocast("cpu", torch.bfloat16):
+            found, low = network.attend(x, case.batch), network.represent(x, case.batch)
+    assert torch.equal(found, expected)
+    assert 0 < (low - z).abs().max() < 0.05
+
+
 @pytest.mark.parametrize("family", CONFIGS)
 def test_padding_is_inert(networks, family):
     """Whatever lies in the rows that no window holds, and whichever row a missing month would point to."""
