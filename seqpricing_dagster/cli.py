@@ -11,13 +11,14 @@ import polars as pl
 import typer
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy.exc import OperationalError
 
 from seqpricing_core.errors import InputError
+
 from seqpricing_core.models.family import TITLES
 from seqpricing_core.storage import frame_from_files
 from seqpricing_dagster.data_commands import data_app
 from seqpricing_dagster.project import Project, open_project
+from seqpricing_dagster.readable_errors import readable
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(data_app, name="data")
@@ -154,25 +155,13 @@ def _cell(row: dict[str, float | None] | None, scale: float) -> str:
     return f"{row['value'] * scale:.2f}" + (f" [{share:.0%}]" if share is not None else "")
 
 
-def _database_lost(cause: BaseException) -> InputError:
-    return InputError(
-        f"the database of Dagster's records does not answer: {str(cause).partition(chr(10))[0]}",
-        where="storage in the dagster.yaml of the study",
-        expected="a database that answers from start to end",
-        remedy="start it and run the same command again; partitions that were finished are whole",
-    )
-
-
 def main() -> None:
     """Entry point: an input error is a message, not a traceback."""
     try:
         app()
     except Exception as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, (InputError, OperationalError)):
-            cause = cause.__cause__ or cause.__context__
-        if cause is None:
+        message = readable(error)
+        if message is None:
             raise
-        message = cause if isinstance(cause, InputError) else _database_lost(cause)
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {message}", markup=False)
         sys.exit(2)
