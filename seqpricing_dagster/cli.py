@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.table import Table
 
 from seqpricing_core.errors import InputError
-
 from seqpricing_core.models.family import TITLES
 from seqpricing_core.storage import frame_from_files
 from seqpricing_dagster.data_commands import data_app
