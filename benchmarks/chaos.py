@@ -25,6 +25,7 @@ import tempfile
 import time
 import urllib.request
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -214,11 +215,11 @@ def models_of(project: Project) -> tuple[str, ...]:
     return tuple(f"models/{family}/{family}_models" for family in project.study.families)
 
 
-def prepare(folder: Path, windows: int) -> tuple[Path, Project, dict[str, bytes]]:
-    """The study up to its managed portfolios, and the files of an undisturbed run of its windows."""
-    study_file, complete = folder / "chaos.yaml", folder / "undisturbed" / "complete"
-    study_file.write_text(yaml.safe_dump(study_settings(windows), sort_keys=False), encoding="utf-8")
-    outputs = folder / "undisturbed"
+def prepare_panel(folder: Path, settings: dict[str, Any]) -> tuple[Path, Path]:
+    """The study file, and outputs in which all stands that its windows read."""
+    study_file, outputs = folder / "chaos.yaml", folder / "undisturbed"
+    folder.mkdir(parents=True, exist_ok=True)
+    study_file.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
     study = open_project(study_file, outputs).study
     first, stop = study.sample.first_year, study.sample.last_year + 1
     stages = [
@@ -226,15 +227,28 @@ def prepare(folder: Path, windows: int) -> tuple[Path, Project, dict[str, bytes]
         (("raw/stock_months", "raw/statements", "raw/factors"), range(first - 1 - study.history_years, stop)),
         (("panel/characteristics",), range(first - 1, stop)),
         (("panel/panel", "panel/managed_portfolios"), range(first, stop)),
-        (models_of(open_project(study_file, outputs)), study.model_years),
     ]
-    for assets, years in [] if complete.exists() else stages:
-        for year in years:
-            materialize_partition(study_file, outputs, assets, None if year is None else str(year))
-    complete.touch()
+    _once(folder / "panel_made", study_file, outputs, stages)
+    return study_file, outputs
+
+
+def prepare(folder: Path, windows: int) -> tuple[Path, Project, dict[str, bytes]]:
+    """The study up to its managed portfolios, and the files of an undisturbed run of its windows."""
+    study_file, outputs = prepare_panel(folder, study_settings(windows))
     project = open_project(study_file, outputs)
+    _once(folder / "models_made", study_file, outputs, [(models_of(project), project.study.model_years)])
     files = (project.assets / "models").rglob("*.safetensors")
     return study_file, project, {str(f.relative_to(project.assets)): f.read_bytes() for f in files}
+
+
+def _once(done: Path, study_file: Path, outputs: Path, stages: Iterable[Any]) -> None:
+    """Materialize assets and years, unless it was done."""
+    if done.exists():
+        return
+    for assets, years in stages:
+        for year in years:
+            materialize_partition(study_file, outputs, assets, None if year is None else str(year))
+    done.touch()
 
 
 def attack(

@@ -1,14 +1,17 @@
 """What orchestration costs: a 20-window backfill against calling the core in one process.
 
-    python benchmarks/orchestration.py                    20 windows of IPCA on a small simulated market
+    python benchmarks/orchestration.py                    20 windows of IPCA, which fits in a moment
     python benchmarks/orchestration.py --windows 5        shorter
+    python benchmarks/orchestration.py --seconds 60 --policies core,daemon
+                                                          20 windows of CA1 that train for a minute each
 
 Policies
 - core: `fit_window` on panels already in memory, one process.
-- one process per run (what the daemon does): a new process per window imports, executes one partition, ends.
+- process (what the daemon does): a new process per window imports, executes one partition, ends.
+- store: the same, when every window is in the store.
 - workers (`seqpricing run`): processes that stay, one run per window in each, one worker.
 - daemon: the backfill of the UI, from GraphQL to its end, two runs side by side.
-- store: the one-process-per-run policy again, when every window is in the store.
+- year: the daemon again, asked for all windows when all but the newest are there.
 
 CPU seconds (user and system, with children) are what counts on a shared machine; wall seconds stand beside.
 The overhead of a window does not depend on how long it trains: the last table says what share it is.
@@ -16,7 +19,6 @@ The overhead of a window does not depend on how long it trains: the last table s
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import json
 import resource
@@ -27,18 +29,20 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import dagster as dg
+import typer
 
 from seqpricing_core.models.family import fit_family
 from seqpricing_core.panel.managed_portfolios import ManagedPortfolios
 from seqpricing_core.panel.panel import Panel
 from seqpricing_core.windows import split_estimation, window_for
-from seqpricing_dagster.project import REPOSITORY, Project
+from seqpricing_dagster.project import REPOSITORY, Project, open_project
 from seqpricing_dagster.run import materialize_partition, prepare_home
 from seqpricing_dagster.targets import FINISHED
 
+TRIAL_EPOCHS = 50
 ONE_RUN = """
 import json, resource, sys, time
 from pathlib import Path
@@ -114,7 +118,7 @@ def forget(project: Project, asset: str, *, store: bool) -> None:
                 file.unlink()
 
 
-def by_the_daemon(chaos: Any, study_file: Path, project: Project, years: list[int]) -> tuple[Cost, float]:
+def by_the_daemon(chaos: Any, study_file: Path, project: Project, years: list[int]) -> Cost:
     """From GraphQL to the end of the backfill; CPU of all that ran for it, services included."""
     under = chaos.Attack(study_file, project, {}, seed=1)
     cpu = cpu_seconds()
@@ -126,65 +130,105 @@ def by_the_daemon(chaos: Any, study_file: Path, project: Project, years: list[in
             while (found := instance.get_backfill(backfill)) is None or found.status not in FINISHED:
                 time.sleep(0.5)
             wall = time.perf_counter() - started
-            runs = instance.get_run_records(limit=100)
+            runs = instance.get_run_records(dg.RunsFilter(tags={"dagster/backfill": backfill}))
             busy = [r.end_time - r.start_time for r in runs if r.end_time and r.start_time]
     finally:
         under.stop()
-    return Cost(cpu_seconds() - cpu, wall), sum(busy) / max(len(busy), 1)
+    print(f"{len(runs)} runs of {sum(busy) / max(len(busy), 1):.1f} s, the start of their processes left out")
+    return Cost(cpu_seconds() - cpu, wall)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--windows", type=int, default=20)
-    parser.add_argument("--no-daemon", action="store_true")
-    options = parser.parse_args()
+@dataclass(frozen=True)
+class Bench:
+    """A study with its data made, whose models are made again and again."""
+
+    chaos: Any
+    study_file: Path
+    project: Project
+
+    @property
+    def asset(self) -> str:
+        (family,) = self.project.study.families
+        return f"models/{family}/{family}_models"
+
+    @property
+    def years(self) -> list[int]:
+        return list(self.project.study.test_years)
+
+    def cost(self, policy: str) -> Cost:
+        """Of all windows."""
+        outputs, years = self.project.folder.parent, self.years
+        if policy != "core":
+            forget(self.project, self.asset, store=policy != "store")
+        if policy == "core":
+            return measured(lambda: in_the_core(self.project, years))
+        if policy == "workers":
+            self._materialize(years[:1])  # imports are done
+            forget(self.project, self.asset, store=True)
+            return measured(lambda: self._materialize(years))
+        if policy == "year":
+            self._materialize(years[:-1])
+        if policy in ("daemon", "year"):
+            before = time.time()
+            cost = by_the_daemon(self.chaos, self.study_file, self.project, years)
+            print(f"{policy}: {trained(self.project, self.asset, before)} windows trained")
+            return cost
+        said: list[dict[str, float]] = []
+        cost = measured(lambda: said.extend(one_process_per_run(self.study_file, outputs, self.asset, years)))
+        imports, memory = min(each["import"] for each in said), max(each["mib"] for each in said)
+        print(f"{policy}: a process imports for {imports:.1f} s at best and holds {memory:.0f} MiB")
+        return cost
+
+    def _materialize(self, years: list[int]) -> None:
+        for year in years:
+            materialize_partition(self.study_file, self.project.folder.parent, (self.asset,), str(year))
+
+
+def prepare(folder: Path, windows: int, seconds: float) -> Bench:
+    """A small simulated market, and a family whose window trains for about so many CPU seconds."""
     chaos = _chaos()
-    folder = Path(tempfile.mkdtemp(prefix="orchestration"))
-    settings = chaos.study_settings(options.windows)
-    settings["models"] = {"ipca": {}}
-    chaos.study_settings = lambda _: settings
-    study_file, project, _ = chaos.prepare(folder, options.windows)
-    outputs, asset = project.folder.parent, "models/ipca/ipca_models"
-    prepare_home(study_file, outputs)
-    years = list(project.study.test_years)
-    windows = len(years)
+    settings = chaos.study_settings(windows) | {"number_of_factors": [1], "models": {"ipca": {}}}
+    if seconds:
+        grid = {"l1": [0.001], "learning_rate": [0.01], "beta_hidden": [[8]]}
+        settings["models"] = {"ca1": {"grid": grid}}
+        settings["training"] |= {"max_epochs": TRIAL_EPOCHS, "patience": TRIAL_EPOCHS}
+        study_file, outputs = chaos.prepare_panel(folder / "trial", settings)
+        trial = open_project(study_file, outputs)
+        first = list(trial.study.test_years)[:1]
+        in_the_core(trial, first)  # compiles
+        epochs = round(TRIAL_EPOCHS * seconds / measured(lambda: in_the_core(trial, first)).cpu)
+        settings["training"] |= {"max_epochs": epochs, "patience": epochs}
+    study_file, outputs = chaos.prepare_panel(folder, settings)
+    return Bench(chaos, study_file, prepare_home(study_file, outputs))
 
-    costs = {"core": measured(lambda: in_the_core(project, years))}
-    forget(project, asset, store=True)
-    said: list[dict[str, float]] = []
-    costs["one process per run"] = measured(
-        lambda: said.extend(one_process_per_run(study_file, outputs, asset, years))
-    )
-    forget(project, asset, store=False)
-    costs["one process per run, store"] = measured(
-        lambda: said.extend(one_process_per_run(study_file, outputs, asset, years))
-    )
-    forget(project, asset, store=True)
-    materialize_partition(study_file, outputs, (asset,), str(years[0]))  # imports are done
-    forget(project, asset, store=True)
-    costs["workers that stay"] = measured(
-        lambda: [materialize_partition(study_file, outputs, (asset,), str(year)) for year in years] and None
-    )
-    if not options.no_daemon:
-        forget(project, asset, store=True)
-        costs["daemon, two at once"], in_run = by_the_daemon(chaos, study_file, project, years)
-        print(f"a run of the daemon, from start to end: {in_run:.1f} s")
 
-    core = costs["core"].per_window(windows)
-    imports, memory = min(s["import"] for s in said), max(s["mib"] for s in said)
-    print(f"{windows} windows; a process imports for {imports:.1f} s at best and holds {memory:.0f} MiB")
-    print(f"{'policy':<28}{'CPU s/window':>14}{'wall s/window':>15}{'over core, CPU s':>18}")
-    for name, cost in costs.items():
+def trained(project: Project, asset: str, before: float) -> int:
+    """Fits since ``before``; the rest of the materializations came from the store."""
+    with dg.DagsterInstance.from_config(str(project.dagster_home)) as instance:
+        records = instance.fetch_materializations(dg.AssetKey(asset.split("/")), limit=1000).records
+    since = [record.asset_materialization for record in records if record.timestamp >= before]
+    return sum(made is not None and made.metadata["fit"].value == "trained" for made in since)
+
+
+def main(
+    windows: Annotated[int, typer.Option()] = 20,
+    seconds: Annotated[float, typer.Option(help="CPU seconds that a window trains; 0: next to none.")] = 0,
+    policies: Annotated[str, typer.Option(help="See above; `core` is what the others are held against.")] = (
+        "core,process,store,workers,daemon,year"
+    ),
+) -> None:
+    """What stands at the top of this file."""
+    bench = prepare(Path(tempfile.mkdtemp(prefix="orchestration")), windows, seconds)
+    costs = {policy: bench.cost(policy) for policy in policies.split(",")}
+    core, _ = costs["core"].per_window(windows)
+    print(f"{windows} windows")
+    print(f"{'policy':<12}{'CPU s/window':>14}{'wall s/window':>15}{'over core, CPU s':>18}")
+    for policy, cost in costs.items():
         cpu, wall = cost.per_window(windows)
-        print(f"{name:<28}{cpu:>14.2f}{wall:>15.2f}{cpu - core[0]:>18.2f}")
-    print("\nshare of a window that trains for so many CPU seconds")
-    lengths = (10, 60, 300, 1200)
-    print(f"{'policy':<28}" + "".join(f"{f'{length} s':>10}" for length in lengths))
-    for name, cost in costs.items():
-        over = cost.per_window(windows)[0] - core[0]
-        print(f"{name:<28}" + "".join(f"{over / length:>10.1%}" for length in lengths))
+        print(
+            f"{policy:<12}{cpu:>14.2f}{wall:>15.2f}{cpu - core:>18.2f}"
+            + (f" = {cpu / core - 1:.1%}" if core > 1 else "")
+        )
 
 
 def _chaos() -> Any:
@@ -198,4 +242,4 @@ def _chaos() -> Any:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)
