@@ -79,9 +79,8 @@ class _Recurrence(torch.autograd.Function):
             kernel.forward(step)
         ctx.kernel, ctx.plan = kernel, plan
         wanted = plan.steps[-1].rows if plan.only_last else slice(None)
-        return kernel.states.tensor[
-            wanted
-        ].detach()  # the tensor itself would hold its own graph, and that graph it
+        # Detached: the tensor itself would hold its own graph, and that graph it.
+        return kernel.states.tensor[wanted].detach()
 
     @staticmethod
     def backward(ctx: Any, d_states: Tensor) -> tuple[Tensor | None, ...]:
