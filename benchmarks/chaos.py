@@ -257,8 +257,15 @@ def attack(
     prepared: tuple[Path, Project, dict[str, bytes]],
     kills: int,
     at_once: int = 1,
+    pause: float = 12,
 ) -> Attack:
-    """Backfills of all windows, so many at once, and so many kills; ends when all windows are there."""
+    """Backfills of all windows, so many at once, and so many kills; ends when all windows are there.
+
+    Parameters
+    ----------
+    pause
+        Most seconds between two kills.
+    """
     study_file, undisturbed, reference = prepared
     outputs = folder / f"attacked_{number}"
     copied = outputs / undisturbed.study.name / "assets" / "panel"
@@ -277,7 +284,7 @@ def attack(
                 time.sleep(0.2)
                 left = kills - sum(under.kills.values())
                 if left and time.monotonic() > next_strike and (kind := under.strike()):
-                    next_strike = time.monotonic() + under.random.uniform(1, 12)
+                    next_strike = time.monotonic() + under.random.uniform(1, pause)
                     print(f"{number}: killed a {kind}, {len(under.look())} files to go", flush=True)
                 if {_status(instance, backfill) for backfill in backfills} <= {*FINISHED}:
                     missing = under.look()
@@ -359,6 +366,7 @@ def main() -> None:
     )
     parser.add_argument("--backfills", type=int, default=3)
     parser.add_argument("--kills", type=int, default=20, help="per backfill")
+    parser.add_argument("--pause", type=float, default=12, help="most seconds between two kills")
     parser.add_argument("--windows", type=int, default=21)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--disk-full", action="store_true")
@@ -374,7 +382,7 @@ def main() -> None:
     lines = []
     for number in range(options.seed, options.seed + options.backfills):
         started = time.monotonic()
-        under = attack(folder, number, prepared, options.kills)
+        under = attack(folder, number, prepared, options.kills, pause=options.pause)
         twice, reused = trained_twice(under.project)
         kills += under.kills
         lines.append({
