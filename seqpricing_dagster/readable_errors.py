@@ -9,7 +9,7 @@ from sqlalchemy.exc import OperationalError
 
 from seqpricing_core.errors import InputError
 
-DISK_FULL = ("No space left on device", "disk is full", "Disk quota exceeded")
+DISK_FULL = ("No space left on device", "disk is full", "Disk quota exceeded", "disk I/O error")
 
 
 def readable(error: BaseException) -> InputError | None:
@@ -23,7 +23,7 @@ def readable(error: BaseException) -> InputError | None:
             words in str(cause) for words in DISK_FULL
         ):
             return InputError(
-                f"the disk is full: {_first_line(cause)}",
+                f"the disk is full, or it fails: {_first_line(cause)}",
                 where=str(
                     getattr(cause, "filename", None) or "the folder of outputs, or the temporary folder"
                 ),
@@ -48,4 +48,4 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _first_line(cause: BaseException) -> str:
-    return str(cause).partition("\n")[0]
+    return next((line for line in str(cause).splitlines() if line.strip()), type(cause).__name__)

@@ -30,11 +30,14 @@ def by_sqlite(words: str) -> OperationalError:
         OSError(errno.ENOSPC, "No space left on device", "outputs/demo/.1999.arrow.tmp"),
         OSError(errno.EDQUOT, "Disk quota exceeded"),
         by_sqlite("database or disk is full"),
+        by_sqlite("disk I/O error"),
+        RuntimeError("\nwriting failed: No space left on device"),
     ],
 )
 def test_a_full_disk_is_named_and_what_to_do(cause):
     message = str(readable(wrapped(cause)))
     assert "the disk is full" in message
+    assert "fails: \n" not in message
     assert "make room and run the same command again" in message
     assert (getattr(cause, "filename", None) or "folder of outputs") in message
 
