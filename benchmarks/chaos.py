@@ -86,6 +86,7 @@ class Attack:
     project: Project
     reference: dict[str, bytes]
     seed: int
+    program: str = "from seqpricing_dagster.cli import main; main()"
     port: int = 0
     ui: subprocess.Popen[bytes] | None = None
     kills: Counter[str] = field(default_factory=Counter)
@@ -102,14 +103,8 @@ class Attack:
     # What is attacked.
 
     def start(self) -> None:
-        command = [sys.executable, "-c", "from seqpricing_dagster.cli import main; main()", "ui"]
-        command += [
-            str(self.study_file),
-            "--outputs",
-            str(self.project.folder.parent),
-            "--port",
-            str(self.port),
-        ]
+        command = [sys.executable, "-c", self.program, "ui", str(self.study_file)]
+        command += ["--outputs", str(self.project.folder.parent), "--port", str(self.port)]
         with (self.project.folder / "ui.log").open("ab") as log:
             self.ui = subprocess.Popen(
                 command, cwd=REPOSITORY, stdout=log, stderr=log, start_new_session=True
@@ -166,19 +161,23 @@ class Attack:
 
     # What is asked of it.
 
-    def launch(self, partitions: list[str]) -> str:
-        """A backfill of both families, asked for as the UI does."""
-        selection = [{"path": asset.split("/")} for asset in models_of(self.project)]
-        variables = {"params": {"assetSelection": selection, "partitionNames": partitions}}
-        body = json.dumps({"query": LAUNCH, "variables": variables}).encode()
+    def ask(self, query: str, **variables: Any) -> Any:
+        """One question to the web server, as the UI asks it."""
+        body = json.dumps({"query": query, "variables": variables}).encode()
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}/graphql", body, {"Content-Type": "application/json"}
         )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)["data"]
+
+    def launch(self, partitions: list[str]) -> str:
+        """A backfill of all families, asked for as the UI does."""
+        selection = [{"path": asset.split("/")} for asset in models_of(self.project)]
+        asked = {"assetSelection": selection, "partitionNames": partitions}
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
-                with urllib.request.urlopen(request, timeout=60) as answer:
-                    said = json.load(answer)["data"]["launchPartitionBackfill"]
+                said = self.ask(LAUNCH, params=asked)["launchPartitionBackfill"]
                 if said["__typename"] == "LaunchBackfillSuccess":
                     return str(said["backfillId"])
             except (OSError, KeyError, TypeError, ValueError):

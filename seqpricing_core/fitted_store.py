@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from pydantic import BaseModel
@@ -51,11 +51,20 @@ class StoredFit:
     """That training took, whenever it was."""
 
 
+class Sharing(Protocol):
+    """Where several machines keep the same files, if they do: `seqpricing_dagster.object_store`."""
+
+    def publish(self, paths: Sequence[Path]) -> None: ...
+
+    def fetch(self, paths: Sequence[Path]) -> list[Path]: ...
+
+
 @dataclass(frozen=True)
 class FittedStore:
     """``folder/<first two digits of the key>/<key>.{safetensors,json}``"""
 
     folder: Path
+    shared: Sharing | None = None
 
     def fit(
         self,
@@ -67,13 +76,16 @@ class FittedStore:
     ) -> StoredFit:
         """What `fit_family` gives for these arguments: read if it is there, else trained and kept.
 
-        Of several processes that ask for the same fit at once one trains; the others wait for it.
+        Of several processes that ask for the same fit at once one trains; the others wait for it. So on one
+        machine: of two that share files each may train the window once if they begin at the same time.
         """
         inputs = fit_inputs(config, factor_numbers, samples, training, previous)
         key = fit_key(inputs)
         if (found := self.find(key)) is not None:
             return found
         with exclusive(self._file(key, SUFFIX), waiting=lambda owner: _say_waiting(key, owner)):
+            if self.shared:
+                self.shared.fetch(self._files(key))
             if (found := self.find(key)) is not None:
                 return found
             started = time.perf_counter()
@@ -107,8 +119,15 @@ class FittedStore:
         data = fitted.to_bytes()
         record |= {"family": fitted.config.family, "test_year": fitted.window.test_year}
         record |= {"fingerprint": fingerprint(data), "bytes": len(data)}
-        write_atomically(self._file(key, ".safetensors"), data)
-        write_atomically(self._file(key, ".json"), json.dumps(record, indent=1, sort_keys=True).encode())
+        contents = (data, json.dumps(record, indent=1, sort_keys=True).encode())
+        for path, content in zip(self._files(key), contents, strict=True):
+            write_atomically(path, content)
+        if self.shared:
+            self.shared.publish(self._files(key))
+
+    def _files(self, key: str) -> list[Path]:
+        """The fit, and then what says that it is whole."""
+        return [self._file(key, ".safetensors"), self._file(key, ".json")]
 
     def _file(self, key: str, suffix: str) -> Path:
         return self.folder / key[:2] / f"{key}{suffix}"

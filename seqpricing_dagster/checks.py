@@ -44,9 +44,9 @@ def verdict(
     (key,) = context.selected_asset_check_keys
     partition = project.assets.joinpath(*key.asset_key.path, context.partition_key)
     if problems:
-        refuse(partition, key.name, "; ".join(problems))
+        refuse(project.shared_assets, partition, key.name, "; ".join(problems))
     else:
-        accept(partition, key.name)
+        accept(project.shared_assets, partition, key.name)
     return dg.AssetCheckResult(passed=not problems, metadata={"problems": problems or "none", **shown})
 
 
@@ -234,7 +234,7 @@ def window_of_predictions(project: Project, family: str, year: int) -> tuple[Fit
     Dagster 1.13 gives a check the same partition of every asset it reads, whatever mapping is asked for; the
     look-back needs others.
     """
-    study, files = project.study, io_managers(project.files.below("assets"))
+    study, files = project.study, io_managers(project.shared_assets)
 
     def read(kind: Kind, *key: str, first: int = year) -> Any:
         return files[kind].read(dg.AssetKey([*key]), [str(y) for y in range(first, year + 1)], refused=True)

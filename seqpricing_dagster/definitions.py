@@ -62,7 +62,7 @@ def build_definitions(project: Project) -> dg.Definitions:
         jobs=automatic.jobs,
         schedules=automatic.schedules,
         sensors=automatic.sensors,
-        resources=io_managers(project.files.below("assets")),
+        resources=io_managers(project.shared_assets),
         # torch starts slowly and a step is short: steps of a run share its process.
         executor=dg.in_process_executor,
     )

@@ -84,8 +84,8 @@ class PartitionFiles(dg.ConfigurableIOManager):
         partition = context.asset_partition_key if context.has_asset_partitions else None
         path = self.path(context.asset_key, partition)
         write_atomically(path, obj.data)
-        forget(path)
         self._files.publish([path])
+        forget(self._files, path)  # last: what was refused must not look accepted if this process dies
         context.add_output_metadata({"path": dg.MetadataValue.path(path)})
 
     def load_input(self, context: dg.InputContext) -> Any:
@@ -114,7 +114,7 @@ class PartitionFiles(dg.ConfigurableIOManager):
                 remedy=f"materialize {name} for {', '.join(path.stem for path in missing[:30])}",
             )
         if not refused:
-            require_accepted(paths)
+            require_accepted(self._files, paths)
         return READERS[self.kind][1](paths)
 
     def path(self, key: dg.AssetKey, partition: str | None) -> Path:

@@ -9,15 +9,16 @@ that is to be read is first made the same as the store's. A file ``panel/2004.ar
 
 A put is atomic in every store, so a reader sees the old partition or the new one; what it fetched must
 have the hash by which it was fetched. Contents that were replaced stay: the record of what was restated.
+Notes about a partition are objects of their own.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -84,6 +85,37 @@ class SharedFolder:
             names = [entry["path"] for page in open_store(self.url).list() for entry in page]
         files = [self.folder / name.removesuffix(".sha256") for name in names if name.endswith(".sha256")]
         return self.fetch(files)
+
+    def write_note(self, path: Path, note: bytes) -> None:
+        """A few bytes that may be removed again: they lie in the store alone, or here if there is none."""
+        if self.url is None:
+            write_atomically(path, note)
+            return
+        with _speaking_to(self.url):
+            open_store(self.url).put(self._key(path), note)
+
+    def remove_notes(self, paths: Iterable[Path]) -> None:
+        """Those that are there."""
+        for path in paths:
+            if self.url is None:
+                path.unlink(missing_ok=True)
+                continue
+            with _speaking_to(self.url), suppress(FileNotFoundError):
+                open_store(self.url).delete(self._key(path))
+
+    def notes(self, folders: Sequence[Path]) -> dict[Path, bytes]:
+        """All notes in these folders, in their order."""
+        if self.url is None:
+            return {path: path.read_bytes() for folder in folders for path in sorted(folder.glob("[!.]*"))}
+        with ThreadPoolExecutor(min(PARALLEL, max(1, len(folders)))) as pool:
+            return {path: note for found in pool.map(self._notes, folders) for path, note in found.items()}
+
+    def _notes(self, folder: Path) -> dict[Path, bytes]:
+        assert self.url is not None
+        store = open_store(self.url)
+        with _speaking_to(self.url):
+            names = [entry["path"] for page in store.list(self._key(folder)) for entry in page]
+            return {self.folder / name: bytes(store.get(name).bytes()) for name in sorted(names)}
 
     def _fetch(self, path: Path) -> bool:
         assert self.url is not None

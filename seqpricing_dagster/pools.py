@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.launcher import DefaultRunLauncher
 
 from seqpricing_core.models.family import FAMILIES
 from seqpricing_core.study import Training
@@ -29,7 +30,13 @@ def pool_limits(training: Training) -> Mapping[str, int]:
 
 
 def set_pool_limits(instance: dg.DagsterInstance, training: Training) -> None:
-    """Set when a study is opened: what a person changes in the UI lasts until then."""
+    """Set when a study is opened: what a person changes in the UI lasts until then.
+
+    Where runs are launched elsewhere (Ray, Kubernetes), this machine says nothing of what there is: limits
+    are the administrator's there, and stay.
+    """
+    if not isinstance(instance.run_launcher, DefaultRunLauncher):
+        return
     known = {info.name: info.limit for info in instance.event_log_storage.get_pool_limits()}
     for pool, limit in pool_limits(training).items():
         if known.get(pool) != limit:

@@ -40,9 +40,14 @@ class Project:
         return self.files.below(self.vendor_files.name)
 
     @property
+    def shared_assets(self) -> SharedFolder:
+        return self.files.below(self.assets.name)
+
+    @property
     def fitted_store(self) -> FittedStore:
         """Windows that were ever trained, by what they were trained from."""
-        return FittedStore(self.folder / "fitted")
+        shared = self.files.below("fitted")
+        return FittedStore(shared.folder, shared)
 
     @property
     def assets(self) -> Path:

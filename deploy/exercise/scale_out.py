@@ -33,6 +33,8 @@ from seqpricing_dagster.run import materialize_partition, prepare_home, stages_o
 
 ASSET = "models/seqlat/seqlat_models"
 FIRST_YEAR, ESTIMATION_YEARS = 1996, 4
+STAGES = ("raw files", "raw tables", "characteristics", "panel", "windows: train")
+"""Of a whole study, those that lead to its models."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +106,7 @@ def exercise(folder: Path, windows: int, nodes: int, epochs: int) -> Figures:
 def train_alone(file: Path, outputs: Path, store: Mapping[str, str]) -> dict[str, bytes]:
     """What one process makes, without a store; then its panel, but no model, is put into the store."""
     project = open_project(file, outputs)
-    stages = stages_of(project)[:5]
+    stages = [stage for stage in stages_of(project) if stage.title in STAGES]
     trained = [project.assets / ASSET / f"{year}.safetensors" for year in stages[-1].partitions]
     if not all(path.is_file() for path in trained):  # an earlier exercise in this folder made them
         with environment({}):

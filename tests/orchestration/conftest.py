@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from seqpricing_dagster.project import Project
+from seqpricing_dagster.project import REPOSITORY, Project
 from seqpricing_dagster.run import materialize_study, prepare_home
 
 
@@ -58,3 +60,15 @@ def instance(finished: Project, study_file: Path) -> dg.DagsterInstance:
     """The instance that the finished study was recorded in."""
     prepare_home(study_file, finished.folder.parent)
     return dg.DagsterInstance.get()
+
+
+@pytest.fixture(scope="session")
+def chaos() -> Any:
+    """`benchmarks/chaos.py`: real services, and what must hold of them."""
+    spec = importlib.util.spec_from_file_location("chaos", REPOSITORY / "benchmarks" / "chaos.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["chaos"] = module
+    spec.loader.exec_module(module)
+    return module

@@ -251,6 +251,25 @@ class TestPools:
             limits = {info.name: info.limit for info in instance.event_log_storage.get_pool_limits()}
         assert limits == dict(pool_limits(make_study().training))
 
+    def test_limits_of_a_cluster_are_left_to_its_administrator(
+        self, make_study, study_file, tmp_path, monkeypatch
+    ):
+        """Any run launcher that is laid over the instance: neither set where there are none, nor changed."""
+        launcher = {"module": "dagster._core.launcher.sync_in_memory_run_launcher"}
+        launcher["class"] = "SyncInMemoryRunLauncher"
+        (tmp_path / "launcher.yaml").write_text(yaml.safe_dump({"run_launcher": launcher}))
+        monkeypatch.setenv("SEQPRICING_INSTANCE", str(tmp_path / "launcher.yaml"))
+        prepare_home(study_file, tmp_path)
+
+        def limits(instance):
+            set_pool_limits(instance, make_study().training)
+            return {info.name: info.limit for info in instance.event_log_storage.get_pool_limits()}
+
+        with dg.DagsterInstance.get() as instance:
+            assert limits(instance) == {}
+            instance.event_log_storage.set_concurrency_slots("training", 64)
+            assert limits(instance) == {"training": 64}
+
 
 def test_settings_of_the_instance():
     """Telemetry is off; a dead worker is retried a few times, a failed step not; runs are watched."""

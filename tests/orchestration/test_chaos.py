@@ -2,22 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-
 import pytest
 
 from seqpricing_dagster.doctor import leftovers
-from seqpricing_dagster.project import REPOSITORY
-
-
-@pytest.fixture(scope="module")
-def chaos():
-    spec = importlib.util.spec_from_file_location("chaos", REPOSITORY / "benchmarks" / "chaos.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["chaos"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ import local_services
 import pytest
 from local_services import backfill_state as state
 
+from seqpricing_core.locks import is_held
 from seqpricing_dagster.cli import main
 from seqpricing_dagster.project import Project, open_project
 from seqpricing_dagster.run import materialize_partition, prepare_home
@@ -23,7 +24,7 @@ YEARS = range(2004, 2006)
 TRAINING = {"max_epochs": 150, "patience": 150, "batch_months": 12, "seeds": [1]}
 """A window takes seconds: long enough to lose the database in the middle."""
 DOWN_SECONDS = 10
-"""Longer than the retries of dagster-postgres."""
+"""After a window was trained that could not be recorded; longer than the retries of dagster-postgres."""
 
 
 @pytest.fixture
@@ -58,6 +59,11 @@ def with_panel(
     return make
 
 
+def fits(project: Project) -> bool:
+    """Whether a window trains at this moment."""
+    return any(is_held(lock) for lock in project.fitted_store.folder.rglob("*.lock"))
+
+
 @pytest.mark.integration
 def test_a_backfill_outlives_its_database(
     with_panel: Callable[[str], tuple[Path, Project]], tmp_path: Path, request: pytest.FixtureRequest
@@ -72,8 +78,9 @@ def test_a_backfill_outlives_its_database(
     assert server.password not in (project.dagster_home / "dagster.yaml").read_text()
     with local_services.daemon(tmp_path / "daemon.log", os.environ) as process:
         backfill = local_services.launch_backfill(project, [ASSET], YEARS)
-        local_services.wait_for(lambda: state(backfill)[1]["STARTED"] > 0, 120, "a run starts")
+        local_services.wait_for(lambda: fits(project), 120, "a window trains", every=0.05)
         server.kill()
+        local_services.wait_for(lambda: not fits(project), 120, "the window is trained")
         time.sleep(DOWN_SECONDS)
         server.start()
         local_services.wait_for(

@@ -191,7 +191,7 @@ class TestDoctor:
             project.fitted_store.folder / "ab" / "x.lock",
             project.fitted_store.folder / "ab" / "y.lock",
         )
-        others = (panel / "notes.txt", panel / ".2003.check.refused")
+        others = (panel / "notes.txt", panel / ".2003.refused" / "check")
         for path in (whole, other_year, other_asset, half, writing, lock, *others):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"x")

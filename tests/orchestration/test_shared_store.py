@@ -8,10 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import local_services
 import pytest
 
+from seqpricing_core import fitted_store
 from seqpricing_core.errors import InputError
+from seqpricing_dagster import checks
+from seqpricing_dagster.io import io_managers
 from seqpricing_dagster.object_store import SharedFolder
 from seqpricing_dagster.project import Project, open_project
 from seqpricing_dagster.run import materialize_partition
@@ -82,6 +86,60 @@ def test_one_machine_reads_another_trains_a_third_predicts(
     window |= {f"panel/managed_portfolios/{year}.safetensors" for year in range(2001, 2005)}
     assert fetched == window | {"models/ipca/ipca_models/2005.safetensors"}
     assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_what_one_machine_trained_another_does_not_train_again(
+    store: str, ipca_file: Path, finished: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second has nothing but the store; a fit whose upload broke off in the middle is trained again."""
+    first, second, third = (open_project(ipca_file, tmp_path / name) for name in ("first", "second", "third"))
+    SharedFolder(finished.folder, first.files.url).publish(
+        sorted((finished.assets / "panel").glob("*/200[1-5].*"))
+    )
+    model, trained = "models/ipca/ipca_models", []
+    fit_family = fitted_store.fit_family
+
+    def counted(*inputs: Any) -> Any:
+        trained.append(inputs)
+        return fit_family(*inputs)
+
+    monkeypatch.setattr(fitted_store, "fit_family", counted)
+    for project in (first, second):
+        materialize_partition(ipca_file, project.folder.parent, (model,), "2005")
+        assert len(trained) == 1
+    (key,) = first.fitted_store.keys()
+    assert second.fitted_store.keys() == [key]
+    first.files.below("fitted").remove_notes([first.fitted_store.folder / key[:2] / f"{key}.json.sha256"])
+    materialize_partition(ipca_file, third.folder.parent, (model,), "2005")
+    assert len(trained) == 2
+    expected = (finished.assets / model / "2005.safetensors").read_bytes()
+    for project in (first, second, third):
+        assert (project.assets / model / "2005.safetensors").read_bytes() == expected
+
+
+def test_what_one_machine_refuses_no_other_reads(store: str, ipca_file: Path, tmp_path: Path) -> None:
+    """Until any of them makes it again, and it passes."""
+    here, there = (open_project(ipca_file, tmp_path / name) for name in ("here", "there"))
+
+    def read(project: Project) -> Any:
+        return io_managers(project.shared_assets)["table"].read(dg.AssetKey(["raw", "factors"]), ["2004"])
+
+    def make(project: Project, asset: str = "factors", partition: str | None = "2004") -> None:
+        materialize_partition(ipca_file, project.folder.parent, (f"raw/{asset}",), partition)
+
+    def fails(*_: object) -> None:
+        raise InputError("planted", where="here", expected="nothing", remedy="none")
+
+    make(here, "vendor_files", None)
+    with pytest.MonkeyPatch.context() as planted:
+        planted.setattr(checks, "check_table", fails)
+        with pytest.raises(Exception, match="blocking asset check failed"):
+            make(here)
+    for project in (here, there):
+        with pytest.raises(InputError, match="failed the check canonical_schema_and_unique_keys"):
+            read(project)
+    make(there)
+    assert read(here).equals(read(there))
 
 
 def test_a_partition_that_the_store_lacks_is_named(store: str, ipca_file: Path, tmp_path: Path) -> None:
