@@ -16,7 +16,7 @@ from seqpricing_core.nn.bfloat16 import Values, widened
 
 U = np.uint64
 """Of all places: of a signed one the compiler must ask whether it counts from the end."""
-_compiled = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+_compiled = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
 
 
 def _exp(x: Any) -> Any:

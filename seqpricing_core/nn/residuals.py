@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import numba
 import numpy as np
@@ -64,14 +65,14 @@ def _compiled(
     return sums
 
 
-@numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})  # NaN stays NaN: diverging is noticed
+@numba.njit(nogil=True, cache=True, fastmath={"contract"})  # NaN stays NaN: diverging is noticed
 def _pass_over(
     first: Values, flows: bool, layer: Values, r: Values, v: Values, c: Values,  # noqa: FBT001
     squares: Values, sums: Values, flow: Values,
 ) -> None:  # fmt: skip
     """Add to the three sums; the rows of member m begin at ``first[m]``."""
-    fitted = np.empty(TILE, v.dtype)
-    low = np.empty(TILE, layer.dtype)
+    fitted, passed = np.empty(TILE, v.dtype), np.empty(TILE, v.dtype)
+    square, low = np.empty(TILE, squares.dtype), np.empty(TILE, layer.dtype)
     nothing, off = v.dtype.type(0), layer.dtype.type(0)
     for start in range(0, len(r), TILE):
         width = min(TILE, len(r) - start)
@@ -83,24 +84,46 @@ def _pass_over(
                 for stock in range(width):
                     a = widened(row[stock])
                     fitted[stock] += weight * (nothing if a <= 0 else a)
-            square, total = 0.0, nothing
+            square[:], passed[:] = 0, 0
             for stock in range(width):
                 residual = r[start + stock] - c[member] - fitted[stock]
-                square += residual * residual
-                total += residual
-                fitted[stock] = residual
+                fitted[stock], passed[stock] = residual, residual
+                square[stock] = squares.dtype.type(residual) * residual
                 low[stock] = narrowed(residual, off)
-            squares[member] += square
-            sums[member] += total
+            squares[member] += _sum(square)
+            sums[member] += _sum(passed)
             if not flows:
                 continue
             for unit in units:
-                row, flowing = layer[unit, start : start + width], nothing
+                row = layer[unit, start : start + width]
+                for stock in range(width, TILE):
+                    passed[stock] = nothing
                 for stock in range(width):
                     dead = widened(row[stock]) <= 0
                     row[stock] = off if dead else low[stock]
-                    flowing += nothing if dead else fitted[stock]
-                flow[unit] += flowing
+                    passed[stock] = nothing if dead else fitted[stock]
+                flow[unit] += _sum(passed)
+
+
+@numba.njit(inline="always")
+def _sum(x: Values) -> Any:
+    """Of `TILE` numbers, which are used up.
+
+    In an order of its own. Left to order a sum, the compiler would do it sixteen at a time only where arrays
+    do not lie close to each other in memory: the last bit would be a matter of chance.
+    """
+    for i in range(TILE // 2):
+        x[i] += x[i + TILE // 2]
+    for i in range(TILE // 4):
+        x[i] += x[i + TILE // 4]
+    for i in range(TILE // 8):
+        x[i] += x[i + TILE // 8]
+    for i in range(TILE // 16):
+        x[i] += x[i + TILE // 16]
+    total = x[0]
+    for i in range(1, TILE // 16):
+        total += x[i]
+    return total
 
 
 def _by_torch(

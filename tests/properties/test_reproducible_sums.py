@@ -1,4 +1,4 @@
-"""Where numbers lie in memory must not show in a product: it differs from run to run.
+"""Where numbers lie in memory must not show in a result: it differs from run to run.
 
 Without the setting in `seqpricing_core.__init__`, MKL's products of a transposed factor and its dot
 products do differ in the last bit, and one fit in some forty with them.
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-import seqpricing_core  # noqa: F401 - sets how MKL computes
+from seqpricing_core.nn.residuals import TILE, split_layer
 
 STEPS = range(0, 64, 8)
 SHAPES = [(8, 4, 40), (2, 8, 37), (33, 7, 129), (1, 40, 4), (64, 62, 700)]
@@ -47,3 +47,21 @@ def test_products_do_not_depend_on_alignment(shape, precision):
             x, y = left.ravel(), placed(a.ravel()[::-1], other)
             dots.add(float(torch.dot(torch.from_numpy(x), torch.from_numpy(y))))
     assert (len(by_torch), len(by_numpy), len(dots)) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("stocks", [1, 40, 256, 700])
+def test_residuals_are_added_in_one_order(stocks):
+    """Which is written down here; a compiler that may reorder sums does so by where arrays happen to lie."""
+    random = np.random.default_rng(stocks)
+    r = random.normal(size=stocks).astype(np.float32)
+    expected = np.float32(0)
+    for start in range(0, stocks, TILE):
+        x = np.zeros(TILE, np.float32)
+        x[: len(r[start : start + TILE])] = r[start : start + TILE]
+        for half in (128, 64, 32, 16):
+            x[:half] += x[half : 2 * half]
+        expected += np.cumsum(x[:16])[-1]
+    layer = torch.ones(2, stocks)  # all pass, and count for nothing
+    sums = split_layer(layer, torch.from_numpy(r), torch.zeros(2), torch.zeros(1), [2], flows=True)
+    assert sums.sums.tolist() == [expected]
+    assert sums.flow.tolist() == [expected, expected]
