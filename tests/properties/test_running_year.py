@@ -12,6 +12,9 @@ import polars as pl
 import pytest
 
 from seqpricing_core import clock
+from seqpricing_core.characteristics.compute import compute_characteristics
+from seqpricing_core.characteristics.day_statistics import market_days
+from seqpricing_core.characteristics.of_study import statistics_of_days
 from seqpricing_core.fitted_store import FittedStore
 from seqpricing_core.models.family import FittedFamily
 from seqpricing_core.panel.managed_portfolios import ManagedPortfolios
@@ -227,3 +230,58 @@ class TestFile:
         refuses(
             lambda: with_running_year(study, running, whole), "that of 2005", "that of 2006", "running_year"
         )
+
+
+def test_days_are_cut_too(random_market, small, make_study, tmp_path, pretend):
+    """Characteristics made from days: those of the whole year, whatever days there are after T."""
+    years, end = range(1999, 2003), dt.date(2002, 6, 30)
+    days = [random_market.random_days(25, year, seed=4) for year in years]
+    tables = {
+        "stock_months": random_market.random_months(25, years.start, years.stop - 1, seed=4),
+        "statements": random_market.random_statements(25, years.start, years.stop - 1, seed=4),
+        "factors": small.tables["factors"],
+        "stock_days": pl.concat(stock for stock, _ in days),
+        "factor_days": pl.concat(factors for _, factors in days),
+    }
+    acronyms = ["mvel1", "mom_12", "beta", "pricedelay", "rvar_ff3", "baspread", "ill"]
+
+    def study_of(files: dict[str, pl.DataFrame], folder: Path) -> Study:
+        folder.mkdir()
+        for name, table in files.items():
+            table.write_parquet(folder / f"{name}.parquet")
+        source = {name: str(folder / f"{name}.parquet") for name in files}
+        return make_study(
+            **SECTIONS | {"characteristics": acronyms, "models": {"ipca": {}}},
+            source={"kind": "canonical_files", **source}, sample={"first_month": "1999-01"},
+        )  # fmt: skip
+
+    pretend("2002-07-03")
+    study = study_of(tables, tmp_path / "whole")
+    source = open_source(study, tmp_path)
+    months, statements = (
+        [getattr(source, name)(year) for year in years] for name in ("stock_months", "statements")
+    )
+    of_days = [table for _, table in statistics_of_days(source, years)]
+    of_year = {
+        year: compute_characteristics(
+            pl.concat(months), pl.concat(statements), year, acronyms, pl.concat(of_days), study.inputs
+        )
+        for year in (2001, 2002)
+    }
+    before = EarlierYears(
+        of_year[2001], pl.concat(months[:-1]), pl.concat(statements[:-1]), pl.concat(of_days[:-1]),
+        market_days(source.stock_days(2001), source.factor_days(2001)),
+    )  # fmt: skip
+    running = build_running_year(study, source, before)
+    assert running.so_far.characteristics.equals(of_year[2002].filter(pl.col("month") <= end))
+    assert running.so_far.characteristics["beta"].count() > 50
+    later = pl.col("day") > end
+    another = pl.when(later).then(0.01).otherwise("ret").alias("ret")
+    futures = {
+        "none": {name: tables[name].filter(~later) for name in ("stock_days", "factor_days")},
+        "another": {"stock_days": tables["stock_days"].with_columns(another)},
+    }
+    for name, future in futures.items():
+        other = study_of(tables | future, tmp_path / name)
+        made = build_running_year(other, open_source(other, tmp_path), before)
+        assert made.to_bytes() == running.to_bytes()
