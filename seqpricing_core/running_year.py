@@ -34,6 +34,7 @@ MONTH, CHARACTERISTICS, PANEL, MANAGED = (
     "newest_month.txt", "characteristics.arrow", "panel.arrow", "managed_portfolios.safetensors",
 )  # fmt: skip
 """Members of the file."""
+DELIVERED = 0.5
 
 
 @dataclass(frozen=True)
@@ -130,9 +131,18 @@ def newest_month(study: Study, source: RawTables) -> str:
 
 
 def months_of_files(source: RawTables, year: int) -> tuple[set[dt.date], set[dt.date]]:
-    """Ends of the months of ``year`` with a stock return, and of those with a risk-free rate."""
-    returns = source.stock_months(year).filter(pl.col("ret").is_not_null())
-    return set(returns["month"]), set(source.factors(year)["month"])
+    """Ends of the months of ``year`` that have stock returns, and of those that have a risk-free rate.
+
+    A month with returns of less than `DELIVERED` of the stocks of the December before has not been delivered
+    yet: some sources know who left before they know who stayed.
+    """
+    december = dt.date(year - 1, 12, 31)
+    months = pl.concat([source.stock_months(y).select("month", "ret") for y in (year - 1, year)])
+    counts = months.drop_nulls().group_by("month").len().filter(pl.col("month") >= december)
+    stocks = dict(counts.iter_rows())
+    enough = DELIVERED * stocks.pop(december, 0)
+    returns = {month for month, count in stocks.items() if count >= enough}
+    return returns, set(source.factors(year)["month"])
 
 
 def month_over() -> str:

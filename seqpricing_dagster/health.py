@@ -8,6 +8,7 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
+from seqpricing_core import clock
 from seqpricing_core.characteristics.compute import CARRIED
 from seqpricing_core.models.family import FittedFamily
 from seqpricing_core.models.sanity import doubts
@@ -60,7 +61,7 @@ def _newest_month_is_there(project: Project) -> dg.AssetChecksDefinition:
         description="The files reach the last month of the sample; of a study without one, last December.",
     )
     def newest_month_is_there() -> dg.AssetCheckResult:
-        expected = expected_month(study, dt.datetime.now(dt.UTC).date())
+        expected = expected_month(study, clock.today())
         source = open_source(study, project.vendor_files)
         newest = source.stock_months(int(str(expected.astype("datetime64[Y]"))))["month"].max()
         return warning(freshness_problems(newest, expected), newest_month=str(newest), expected=str(expected))

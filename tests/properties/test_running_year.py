@@ -200,6 +200,15 @@ class TestNewestMonth:
         study = world.make({"stock_months": small.tables["stock_months"].with_columns(returns)}, tmp_path)
         assert newest_month(study, open_source(study, tmp_path)) == "2005-03"
 
+    def test_a_month_that_only_leavers_have_is_not_there(self, small, world, tmp_path):
+        """Delisting returns come first: they are no market."""
+        last = pl.col("month") == last_day("2005-06")
+        few = pl.when(~last | (pl.col("asset_id") % 10 == 0)).then(pl.col("ret")).alias("ret")
+        months = small.tables["stock_months"].with_columns(few)
+        assert 0 < months.filter(last)["ret"].count() < 20
+        study = world.make({"stock_months": months}, tmp_path)
+        assert newest_month(study, open_source(study, tmp_path)) == "2005-05"
+
     def test_a_missing_month_in_between_is_refused(self, small, world, tmp_path, refuses):
         months = small.tables["stock_months"].filter(pl.col("month") != last_day("2005-03"))
         study = world.make({"stock_months": months}, tmp_path)
