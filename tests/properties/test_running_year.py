@@ -30,7 +30,7 @@ from seqpricing_core.running_year import (
     with_running_year,
 )
 from seqpricing_core.signal import next_month_signal
-from seqpricing_core.sources import open_source
+from seqpricing_core.sources import open_source, prepare_source
 from seqpricing_core.storage import frame_to_bytes
 from seqpricing_core.study import Study
 
@@ -294,3 +294,42 @@ def test_days_are_cut_too(random_market, small, make_study, tmp_path, pretend):
         other = study_of(tables | future, tmp_path / name)
         made = build_running_year(other, open_source(other, tmp_path), before)
         assert made.to_bytes() == running.to_bytes()
+
+
+def test_characteristics_that_the_source_delivers(small, make_study, tmp_path, pretend):
+    """Rows after T in the file change no byte; the panel is that of the study which ends with T."""
+    names, end = ["mom_1", "mom_12", "retvol"], last_day("2005-07")
+    known = pl.concat(small.characteristics[year] for year in range(2000, 2006))
+    columns = {name: name for name in ("asset_id", "month", "ret", "market_equity")}
+    table = known.select("asset_id", "month", *names).join(
+        small.tables["stock_months"].select(*columns), on=["asset_id", "month"], how="left"
+    )
+    small.tables["factors"].write_parquet(tmp_path / "factors.parquet")
+    later = pl.col("month") > end
+    other = (pl.when(later).then(pl.col(name) * 0.3).otherwise(name).alias(name) for name in ("ret", *names))
+    made = []
+    for name, rows in {"on": table, "cut": table.filter(~later), "other": table.with_columns(other)}.items():
+        rows.write_parquet(tmp_path / f"{name}.parquet")
+        files = {"panel": str(tmp_path / f"{name}.parquet"), "factors": str(tmp_path / "factors.parquet")}
+        read = {"columns": columns, "characteristics": {name: name for name in names}, "month": "known"}
+        sections = SECTIONS | {
+            "source": {"kind": "mapped_files", **files, **read},
+            "sample": {"first_month": "2002-01"},
+            "characteristics": names,
+            "universe": {"require": []},
+            "models": {"ipca": {}},
+        }
+        pretend("2005-08-03")
+        growing = make_study(**sections)
+        ended = make_study(**sections | {"sample": {"first_month": "2002-01", "last_month": "2005-07"}})
+        whole = prepare_data(ended, tmp_path / name)
+        source, history = prepare_source(growing, tmp_path / name), range(2005 - growing.history_years, 2005)
+        before = EarlierYears(
+            whole.characteristics[2004], *(pl.concat(read(year) for year in history)
+                                           for read in (source.stock_months, source.statements)),
+        )  # fmt: skip
+        running = build_running_year(growing, source, before)
+        assert running.so_far.panel.to_bytes() == whole.panels[2005].to_bytes()
+        assert running.so_far.managed.to_bytes() == whole.managed[2005].to_bytes()
+        made.append(running.to_bytes())
+    assert made[0] == made[1] == made[2]
