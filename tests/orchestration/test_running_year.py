@@ -34,6 +34,7 @@ class Calendar:
 
     def __init__(self, project, monkeypatch, instance):
         self.project, self.monkeypatch, self.instance = project, monkeypatch, instance
+        self.jobs: dict[tuple[dt.datetime, Project], dg.JobDefinition] = {}
 
     def on(self, day: str) -> None:
         self.day = dt.datetime.fromisoformat(day).replace(tzinfo=dt.UTC)
@@ -42,13 +43,19 @@ class Calendar:
     def materialize(self, *assets: str, partition: str | None = None) -> None:
         """In one process, with definitions as a new process would load them on that day."""
         with freeze_time(self.day):
-            definitions = build_definitions(self.project)
-            definitions.resolve_implicit_global_asset_job_def().execute_in_process(
+            self.job().execute_in_process(
                 run_config=QUIET,
                 instance=self.instance,
                 partition_key=partition,
                 asset_selection=[dg.AssetKey(asset.split("/")) for asset in assets],
             )
+
+    def job(self) -> dg.JobDefinition:
+        """All assets, loaded once a day."""
+        if (key := (self.day, self.project)) not in self.jobs:
+            definitions = build_definitions(self.project)
+            self.jobs[key] = definitions.resolve_implicit_global_asset_job_def()
+        return self.jobs[key]
 
     def everything_before_the_signal(self) -> None:
         """The stages of `seqpricing run` that the signal follows from."""
