@@ -13,7 +13,11 @@ from typing import Any
 
 import polars as pl
 
-from seqpricing_core.characteristics.of_study import characteristics_of_study, statistics_of_days
+from seqpricing_core.characteristics.of_study import (
+    characteristics_of_study,
+    history_of,
+    statistics_of_days,
+)
 from seqpricing_core.evaluation.factor_returns import FactorReturns
 from seqpricing_core.evaluation.monthly_scores import compute_monthly_scores
 from seqpricing_core.evaluation.performance import compute_performance
@@ -34,6 +38,7 @@ from seqpricing_core.predictions import (
     predict_managed_portfolios,
     predict_test_year,
 )
+from seqpricing_core.running_year import newest_month, study_as_of
 from seqpricing_core.signal import next_month_signal
 from seqpricing_core.sources import prepare_source, truth_file
 from seqpricing_core.sources.macro import read_macro
@@ -121,7 +126,12 @@ def run_study(study: Study, folder: Path, store: FittedStore | None = None) -> S
 
 
 def run_signal(study: Study, folder: Path, store: FittedStore | None = None) -> pl.DataFrame:
-    """Train on the newest window, and forecast the month after the data: see `next_month_signal`."""
+    """Train on the newest window, and forecast the month after the data: see `next_month_signal`.
+
+    A study without a last month ends with the newest month that is over, here alone: see `running_year`.
+    """
+    if study.sample.last_month is None:
+        study = study_as_of(study, newest_month(study, prepare_source(study, folder)))
     data = prepare_data(study, folder)
     fitted: dict[str, FittedFamily] = {}
     chained = [config.family for config in study.models if starts_warm(config, study.training)]
@@ -176,7 +186,7 @@ def prepare_data(study: Study, folder: Path) -> StudyData:
     data = StudyData({}, {}, {}, macro, {})
     for year in range(sample_years.start - 1, sample_years.stop):
         data.characteristics[year] = characteristics_of_study(
-            study, source, year, stock_months, statements, of_days
+            study, source, year, *history_of(study, year, stock_months, statements, of_days)
         )
     for year in sample_years:
         known = pl.concat([data.characteristics[year - 1], data.characteristics[year]])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import difflib
 import math
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import ErrorDetails, InitErrorDetails
 
+from seqpricing_core import clock
 from seqpricing_core.data_roots import require_inside_roots
 from seqpricing_core.errors import InputError
 from seqpricing_core.models.configs import GAN, Config, ModelConfig, PositiveInt, SequencePredictor
@@ -127,7 +127,7 @@ class Sample(Config):
 
     @property
     def last_year(self) -> int:
-        return year_of(self.last_month) if self.last_month else dt.datetime.now(dt.UTC).year - 1
+        return year_of(self.last_month) if self.last_month else clock.today().year - 1
 
 
 class Universe(Config):

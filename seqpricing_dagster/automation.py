@@ -63,7 +63,8 @@ def automation(project: Project, years: Years, graph: Callable[[], Graph]) -> Au
     )
     signal = _launching_job(
         "next_month",
-        "Next month's signal: the newest year's data read again, the newest window, the signal.",
+        "The signal of the month after the newest data: newest year and months of the running one again, "
+        "newest window, signal.",
         lambda _: next_month(graph(), study.sample.last_year),
         SIGNAL_FIRST,
         graph,
@@ -155,7 +156,7 @@ def _monthly(job: dg.JobDefinition, *, grows: bool) -> dg.ScheduleDefinition:
         cron_schedule=MONTHLY,
         execution_timezone="UTC",
         default_status=_status(on=grows),
-        description="On the third of each month the signal of the month after the newest data.",
+        description="On the third of each month the signal of that month: of the one after the newest data.",
     )
     def monthly_signal(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
         return dg.RunRequest(run_key=f"{context.scheduled_execution_time:%Y-%m}")

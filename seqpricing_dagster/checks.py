@@ -13,6 +13,7 @@ from seqpricing_core.models.family import FittedFamily
 from seqpricing_core.models.sanity import not_finite
 from seqpricing_core.panel.macro import MacroSeries
 from seqpricing_core.panel.panel import Panel, Sample
+from seqpricing_core.running_year import RunningYear, study_as_of
 from seqpricing_core.study import Study
 from seqpricing_core.tables import FACTORS, STATEMENTS, STOCK_MONTHS, check_table
 from seqpricing_core.windows import sample_of_test_year
@@ -27,6 +28,8 @@ def asset_checks(project: Project, years: Years) -> list[dg.AssetChecksDefinitio
     schemas = {"stock_months": STOCK_MONTHS, "statements": STATEMENTS, "factors": FACTORS}
     checks = [_canonical(name, schema, project, years) for name, schema in schemas.items()]
     checks += [_panel_is_sound(project, years), _every_month_is_there(project, years)]
+    if project.study.sample.last_month is None:
+        checks.append(_running_year_is_sound(project))
     for family in project.study.families:
         checks += [
             _no_month_beyond_window(family, project, years),
@@ -40,9 +43,12 @@ def asset_checks(project: Project, years: Years) -> list[dg.AssetChecksDefinitio
 def verdict(
     project: Project, context: dg.AssetCheckExecutionContext, problems: list[str], **shown: Any
 ) -> dg.AssetCheckResult:
-    """What a blocking check of a partition found; a partition with problems is refused to later steps."""
+    """What a blocking check of a partition, or of an asset without any, found; with problems it is refused to
+    later steps.
+    """
     (key,) = context.selected_asset_check_keys
-    partition = project.assets.joinpath(*key.asset_key.path, context.partition_key)
+    name = context.partition_key if context.has_partition_key else key.asset_key.path[-1]
+    partition = project.assets.joinpath(*key.asset_key.path, name)
     if problems:
         refuse(project.shared_assets, partition, key.name, "; ".join(problems))
     else:
@@ -127,6 +133,23 @@ def month_problems(panel: Panel, year: int, study: Study) -> list[str]:
     if len(thin):
         problems.append(f"fewer than {quantiles} stocks in {', '.join(map(str, thin))}")
     return problems
+
+
+def _running_year_is_sound(project: Project) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=["signal", "running_year"],
+        name="as_sound_as_a_whole_year",
+        description="What must hold of the panel of a whole year, of the months so far.",
+        blocking=True,
+    )
+    def sound(context: dg.AssetCheckExecutionContext, running: RunningYear) -> dg.AssetCheckResult:
+        so_far, study = running.so_far, study_as_of(project.study, running.newest_month)
+        problems = (
+            panel_problems(so_far.panel) + month_problems(so_far.panel, running.year, study) if so_far else []
+        )
+        return verdict(project, context, problems)
+
+    return sound
 
 
 def _no_month_beyond_window(family: str, project: Project, years: Years) -> dg.AssetChecksDefinition:

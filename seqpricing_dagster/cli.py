@@ -143,8 +143,10 @@ def _print_scores(project: Project) -> None:
     Console().print(table)
     project.files.fetch([project.report_file])
     Console().print(f"report: {project.report_file}", soft_wrap=True)
-    if project.files.fetch([project.signal_file]):
-        Console().print(f"signal: {project.signal_file}", soft_wrap=True)
+    signal_files = [project.signal_file, project.signal_file.with_suffix(".arrow")]
+    if len(project.files.fetch(signal_files)) == 2:
+        month = frame_from_files([project.signal_file.with_suffix(".arrow")])["month"][0]
+        Console().print(f"signal of {month:%Y-%m}: {project.signal_file}", soft_wrap=True)
 
 
 def _cell(row: dict[str, float | None] | None, scale: float) -> str:

@@ -8,13 +8,15 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
+from seqpricing_core import clock
 from seqpricing_core.characteristics.compute import CARRIED
 from seqpricing_core.models.family import FittedFamily
 from seqpricing_core.models.sanity import doubts
 from seqpricing_core.panel.drift import SHIFTED, shifted
 from seqpricing_core.panel.panel import Panel
+from seqpricing_core.running_year import RunningYear, month_over
 from seqpricing_core.sources import open_source
-from seqpricing_core.study import Study
+from seqpricing_core.study import SimulatedSource, Study
 from seqpricing_dagster.partitions import Years
 from seqpricing_dagster.project import Project
 
@@ -29,7 +31,16 @@ DAYS_UNTIL_THERE = 5
 def health_checks(project: Project, years: Years) -> list[dg.AssetChecksDefinition]:
     """Freshness, coverage, drift, and doubts about fits."""
     fits = [_fit_is_believable(family, years) for family in project.study.families]
-    return [_newest_month_is_there(project), _coverage(years), _no_sudden_loss(years), _stable(years), *fits]
+    checks = [
+        _newest_month_is_there(project),
+        _coverage(years),
+        _no_sudden_loss(years),
+        _stable(years),
+        *fits,
+    ]
+    # A simulated market ends with a December.
+    grows = project.study.sample.last_month is None and not isinstance(project.study.source, SimulatedSource)
+    return [*checks, _signal_is_of_the_running_month()] if grows else checks
 
 
 def warning(problems: Sequence[str], **shown: Any) -> dg.AssetCheckResult:
@@ -50,12 +61,27 @@ def _newest_month_is_there(project: Project) -> dg.AssetChecksDefinition:
         description="The files reach the last month of the sample; of a study without one, last December.",
     )
     def newest_month_is_there() -> dg.AssetCheckResult:
-        expected = expected_month(study, dt.datetime.now(dt.UTC).date())
+        expected = expected_month(study, clock.today())
         source = open_source(study, project.vendor_files)
         newest = source.stock_months(int(str(expected.astype("datetime64[Y]"))))["month"].max()
         return warning(freshness_problems(newest, expected), newest_month=str(newest), expected=str(expected))
 
     return newest_month_is_there
+
+
+def _signal_is_of_the_running_month() -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=["signal", "running_year"],
+        name="signal_is_of_the_running_month",
+        description="The files reach the newest month that is over, returns as well as risk-free rates; else "
+        "the signal is of a month that is over too.",
+    )
+    def of_the_running_month(running: RunningYear) -> dg.AssetCheckResult:
+        expected = np.datetime64(month_over(), "M")
+        problems = freshness_problems(running.newest_month, expected)
+        return warning(problems, newest_month=running.newest_month, expected=str(expected))
+
+    return of_the_running_month
 
 
 def expected_month(study: Study, today: dt.date) -> np.datetime64:

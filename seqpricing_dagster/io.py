@@ -20,6 +20,7 @@ from seqpricing_core.models.training_record import read_training_records
 from seqpricing_core.panel.managed_portfolios import ManagedPortfolios
 from seqpricing_core.panel.panel import Panel
 from seqpricing_core.report.page import Report
+from seqpricing_core.running_year import RunningYear
 from seqpricing_core.storage import (
     Artifact,
     fingerprint,
@@ -36,6 +37,7 @@ Kind = Literal[
     "table_scans",
     "panel",
     "managed_portfolios",
+    "running_year",
     "fitted_family",
     "training_records",
     "inference",
@@ -47,6 +49,7 @@ READERS: Mapping[Kind, tuple[str, Callable[[Sequence[Path]], Any]]] = {
     "table_scans": ("arrow", scans_of_files),
     "panel": (Panel.suffix, Panel.from_files),
     "managed_portfolios": (ManagedPortfolios.suffix, ManagedPortfolios.from_files),
+    "running_year": (RunningYear.suffix, RunningYear.from_files),
     "fitted_family": (FittedFamily.suffix, lambda paths: FittedFamily.from_files(paths[-1:])),  # the newest
     "training_records": (FittedFamily.suffix, read_training_records),
     "inference": (InferenceTables.suffix, InferenceTables.from_files),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 import dagster as dg
@@ -17,6 +18,7 @@ from seqpricing_core.panel.managed_portfolios import ManagedPortfolios
 from seqpricing_core.panel.panel import Panel
 from seqpricing_core.report.explanations import attention_figure, importance_figure
 from seqpricing_core.report.figures import loss_curves_figure, to_markdown_png
+from seqpricing_core.running_year import RunningYear
 
 
 def table_metadata(table: pl.DataFrame) -> dict[str, Any]:
@@ -47,6 +49,25 @@ def panel_metadata(panel: Panel) -> dict[str, Any]:
         "without_return": len(panel) - len(panel.with_returns()),
         "mean_excess_return": float(np.nanmean(panel.excess_return)),
     }
+
+
+def running_year_metadata(
+    running: RunningYear, returns: set[dt.date], risk_free: set[dt.date], month_over: str
+) -> dict[str, Any]:
+    """Which month the signal is of, the months and rows it adds to whole years, and how far the files go."""
+    shown: dict[str, Any] = {
+        "signal_month": str(np.datetime64(running.newest_month, "M") + 1),
+        "newest_month_that_is_over": month_over,
+        "newest_month_with_returns": str(max(returns, default="none")),
+        "newest_month_with_risk_free_rate": str(max(risk_free, default="none")),
+        "months": 0,
+        "dagster/row_count": 0,
+    }
+    return (
+        shown
+        if running.so_far is None
+        else shown | {"months": len(running.so_far.panel.months)} | panel_metadata(running.so_far.panel)
+    )
 
 
 def managed_portfolios_metadata(managed: ManagedPortfolios) -> dict[str, Any]:

@@ -50,6 +50,10 @@ class Years:
     """The signal reads the newest year of the data, and the models of the newest window."""
     newest_lookback: dg.SpecificPartitionsPartitionMapping
     """It reads x of the newest year and of the look-back before the signal's."""
+    newest_history: dg.SpecificPartitionsPartitionMapping
+    """Characteristics of the running year read the raw years before it that they need."""
+    newest_day_history: dg.SpecificPartitionsPartitionMapping
+    """They read the monthly statistics of days of the years before it."""
 
 
 def years_of(study: Study) -> Years:
@@ -77,6 +81,8 @@ def years_of(study: Study) -> Years:
         window_and_test=dg.TimeWindowPartitionMapping(start_offset=-study.windows.estimation_years),
         newest=dg.LastPartitionMapping(),
         newest_lookback=dg.SpecificPartitionsPartitionMapping(_newest_lookback(study)),
+        newest_history=_newest_years(study, study.history_years),
+        newest_day_history=_newest_years(study, DAY_HISTORY_YEARS),
     )
 
 
@@ -84,6 +90,11 @@ def _newest_lookback(study: Study) -> list[str]:
     newest = study.sample.last_year
     first = min(newest, study.signal_year - study.lookback_years)
     return [str(year) for year in range(first, newest + 1)]
+
+
+def _newest_years(study: Study, years: int) -> dg.SpecificPartitionsPartitionMapping:
+    stop = study.sample.last_year + 1
+    return dg.SpecificPartitionsPartitionMapping([str(year) for year in range(stop - years, stop)])
 
 
 def _yearly(first: int, last: int | None, years_ahead: int = 0) -> dg.TimeWindowPartitionsDefinition:

@@ -17,28 +17,41 @@ Yearly = Mapping[int, pl.DataFrame]
 
 
 def characteristics_of_study(
-    study: Study, source: RawTables, year: int, months: Yearly, statements: Yearly, of_days: Yearly | None
+    study: Study,
+    source: RawTables,
+    year: int,
+    stock_months: pl.DataFrame,
+    statements: pl.DataFrame,
+    statistics: pl.DataFrame | None,
 ) -> pl.DataFrame:
     """Known at the end of each month of ``year``; see `compute_characteristics`, `take_characteristics`.
 
     Parameters
     ----------
-    months, statements
-        Canonical tables of at least ``year`` and the ``study.history_years`` before it.
-    of_days
-        `statistics_of_days`, where the study reads days.
+    stock_months, statements
+        Canonical tables of ``year`` and the ``study.history_years`` before it.
+    statistics
+        `statistics_of_days` of ``year`` and the `DAY_HISTORY_YEARS` before it, where the study reads days.
     """
-    history = range(year - study.history_years, year + 1)
-    stock_months = pl.concat(months[y] for y in history)
     if isinstance(source, ReadyCharacteristics):
         ready = source.characteristics(year)
         return take_characteristics(ready, stock_months, year, study.computed_characteristics)
     return compute_characteristics(
-        stock_months, pl.concat(statements[y] for y in history),
-        year, study.computed_characteristics,
-        pl.concat(of_days[y] for y in range(year - DAY_HISTORY_YEARS, year + 1)) if of_days else None,
-        study.inputs,
-    )  # fmt: skip
+        stock_months, statements, year, study.computed_characteristics, statistics, study.inputs
+    )
+
+
+def history_of(
+    study: Study, year: int, stock_months: Yearly, statements: Yearly, of_days: Yearly | None
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame | None]:
+    """The years that `characteristics_of_study` of ``year`` reads, of tables that may hold more."""
+    history = range(year - study.history_years, year + 1)
+    with_days = range(year - DAY_HISTORY_YEARS, year + 1)
+    return (
+        pl.concat(stock_months[y] for y in history),
+        pl.concat(statements[y] for y in history),
+        pl.concat(of_days[y] for y in with_days) if of_days else None,
+    )
 
 
 def statistics_of_days(source: RawTables, years: range) -> Iterator[tuple[int, pl.DataFrame]]:

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import safetensors.numpy
 
 from seqpricing_core.months import Months
@@ -64,12 +65,17 @@ class ManagedPortfolios:
 
     @classmethod
     def from_files(cls, paths: Sequence[Path]) -> ManagedPortfolios:
-        parts = []
-        for path in paths:
-            arrays = safetensors.numpy.load_file(path)
-            arrays["months"] = arrays["months"].astype("datetime64[M]")
-            parts.append(ManagedPortfolios(**arrays))
-        return cls.concatenate(parts)
+        return cls.concatenate([cls._of_arrays(safetensors.numpy.load_file(path)) for path in paths])
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> ManagedPortfolios:
+        """What `to_bytes` gave."""
+        return cls._of_arrays(safetensors.numpy.load(data))
+
+    @classmethod
+    def _of_arrays(cls, arrays: dict[str, npt.NDArray[Any]]) -> ManagedPortfolios:
+        months = arrays["months"].astype("datetime64[M]")
+        return cls(**arrays | {"months": months})
 
 
 def with_constant(characteristics: Float32, *, constant: bool) -> Float64:

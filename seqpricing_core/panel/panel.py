@@ -227,7 +227,16 @@ class Panel:
     @classmethod
     def _from_file(cls, path: Path) -> Panel:
         with pa.memory_map(str(path)) as source:
-            table = pa.ipc.open_file(source).read_all().combine_chunks()
+            return cls._read(source)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Panel:
+        """What `to_bytes` gave."""
+        return cls._read(pa.BufferReader(data))
+
+    @classmethod
+    def _read(cls, source: pa.NativeFile) -> Panel:
+        table = pa.ipc.open_file(source).read_all().combine_chunks()
         names = tuple(table.schema.metadata[b"characteristics"].decode().split(","))
         month_of_row = table["month"].to_numpy().astype("datetime64[M]")
         months, first_rows = np.unique(month_of_row, return_index=True)

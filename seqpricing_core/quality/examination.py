@@ -10,7 +10,11 @@ from itertools import islice
 import polars as pl
 
 from seqpricing_core.characteristics.compute import DAY_HISTORY_YEARS
-from seqpricing_core.characteristics.of_study import characteristics_of_study, statistics_of_days
+from seqpricing_core.characteristics.of_study import (
+    characteristics_of_study,
+    history_of,
+    statistics_of_days,
+)
 from seqpricing_core.quality.coverage import coverage_by_month
 from seqpricing_core.quality.dropped import DROPPED, dropped_before_panel, dropped_by_source
 from seqpricing_core.quality.finding import Outcome
@@ -62,8 +66,9 @@ def examine_data(study: Study, source: RawTables) -> Examination:
         outcomes += run_checks("statements", pl.concat(statements.values()), study.quality, year)
         if year >= study.sample.first_year - 1:
             known[year] = characteristics_of_study(
-                study, source, year, months, statements, of_days if study.reads_days else None
-            )
+                study, source, year,
+                *history_of(study, year, months, statements, of_days if study.reads_days else None),
+            )  # fmt: skip
             coverage.append(coverage_by_month(known[year].lazy(), study))
             both = pl.concat(frame.lazy() for frame in known.values())
             of_year = months[year].lazy()
