@@ -171,8 +171,6 @@ def build_running_year(study: Study, source: RawTables, before: EarlierYears) ->
         study, source, year, _after(before.stock_months, stock_months), _after(before.statements, statements),
         _statistics_of_days(source, year, end, before) if study.reads_days else None,
     ).filter(pl.col("month") <= end)  # fmt: skip
-    # A copy row by row: a filter may leave bits of dropped rows behind the last one, and so in the file.
-    characteristics = characteristics.select(pl.all().gather(pl.int_range(pl.len())))
     panel = build_panel(
         pl.concat([before.characteristics, characteristics]), stock_months,
         source.factors(year).filter(pl.col("month") <= end), year, study_as_of(study, month),

@@ -61,10 +61,12 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
 def frame_to_bytes(frame: pl.DataFrame) -> bytes:
     """Arrow IPC, uncompressed so that it can be memory-mapped; same rows, same bytes.
 
-    In one chunk and with plain strings, so that bytes do not depend on how the table was put together.
+    In one chunk, with plain strings and copied row by row (a slice leaves bits of the rows after it behind
+    its last one), so that bytes do not depend on how the table was put together.
     """
     buffer = io.BytesIO()
-    frame.rechunk().write_ipc(buffer, compression="uncompressed", compat_level=pl.CompatLevel.oldest())
+    copied = frame.select(pl.all().gather(pl.int_range(pl.len()))).rechunk()
+    copied.write_ipc(buffer, compression="uncompressed", compat_level=pl.CompatLevel.oldest())
     return buffer.getvalue()
 
 

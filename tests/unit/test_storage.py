@@ -172,6 +172,13 @@ class TestRoundTrips:
         assert back.equals(pl.concat([frame, frame]))
         assert frame_to_bytes(back.head(len(frame))) == frame_to_bytes(frame)
 
+    def test_rows_left_out_leave_nothing_in_the_file(self):
+        values = [None if i % 3 else i / 7 for i in range(100)]
+        frame = pl.DataFrame({"x": values, "s": [None if v is None else str(v) for v in values]})
+        part = frame.head(37)
+        afresh = pl.DataFrame({name: part[name].to_list() for name in part.columns}, schema=part.schema)
+        assert frame_to_bytes(part) == frame_to_bytes(afresh)
+
     def test_all_are_artifacts(self, small):
         for thing in (small.panels[2004], small.managed[2004], small.fitted["ipca"]):
             assert isinstance(thing, Artifact)
