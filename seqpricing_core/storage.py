@@ -65,7 +65,7 @@ def frame_to_bytes(frame: pl.DataFrame) -> bytes:
     its last one), so that bytes do not depend on how the table was put together.
     """
     buffer = io.BytesIO()
-    copied = frame.select(pl.all().gather(pl.int_range(pl.len()))).rechunk()
+    copied = frame.rechunk().select(pl.all().gather(pl.int_range(pl.len())))
     copied.write_ipc(buffer, compression="uncompressed", compat_level=pl.CompatLevel.oldest())
     return buffer.getvalue()
 
