@@ -34,7 +34,7 @@ from seqpricing_core.storage import fingerprint, write_atomically
 from seqpricing_core.study import Training
 from seqpricing_core.windows import WindowSamples
 
-LIBRARIES = ("numpy", "scipy", "torch", "lightgbm", "scikit-learn", "optuna")
+LIBRARIES = ("numpy", "scipy", "torch", "numba", "lightgbm", "scikit-learn", "optuna")
 """What families compute with; another version may round otherwise."""
 
 log = logging.getLogger(__name__)
