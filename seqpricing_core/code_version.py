@@ -13,7 +13,7 @@ from pydantic import BaseModel
 PACKAGE = "seqpricing_core"
 ROOT = Path(__file__).parent
 SETTINGS_MODULES = frozenset(
-    {"study", "source_configs", "data_roots", "models.configs", "errors", "months", "locks"}
+    {"study", "clock", "source_configs", "data_roots", "models.configs", "errors", "months", "locks"}
 )
 """What settings are made of, and messages: the values that a step runs with are named beside its code."""
 
