@@ -25,8 +25,8 @@ from seqpricing_core.nn.sequence_batch import SequenceBatch, longest_first, renu
 from seqpricing_core.nn.sequence_network import SequenceNetwork
 from seqpricing_core.nn.sequence_scoring import MonthlyScorer
 from seqpricing_core.nn.stack import State
-from seqpricing_core.panel.panel import Float32, Int64, Panel, Sample
-from seqpricing_core.panel.sequences import SequenceIndex, Windows
+from seqpricing_core.panel.panel import Float32, Panel, Sample
+from seqpricing_core.panel.sequences import Int32, SequenceIndex, Windows
 from seqpricing_core.study import Training
 from seqpricing_core.training.engine import Course
 from seqpricing_core.windows import WindowSamples
@@ -59,7 +59,7 @@ class TrainingWindows:
         return SequenceIndex.of(self.panel.months, self.panel.offsets, self.panel.asset_id)
 
     @cached_property
-    def rows(self) -> Int64:
+    def rows(self) -> Int32:
         """(m,) last row of each window, by asset, then month."""
         index = self.index
         rows = np.flatnonzero(~np.isnan(self.panel.excess_return))
@@ -69,10 +69,10 @@ class TrainingWindows:
                 for part in np.array_split(rows, max(1, len(rows) // 100_000))
             ]
             rows = rows[np.concatenate(enough)]
-        ordered: Int64 = rows[np.lexsort((index.month[rows], index.asset[rows]))]
+        ordered: Int32 = rows[np.lexsort((index.month[rows], index.asset[rows]))].astype(np.int32)
         return ordered
 
-    def order(self, run_months: int, random: np.random.Generator) -> Int64:
+    def order(self, run_months: int, random: np.random.Generator) -> Int32:
         """`rows` in random order, runs of consecutive months of a stock together.
 
         Where runs begin is drawn anew for each stock, so that windows meet in other batches every time.
@@ -81,15 +81,18 @@ class TrainingWindows:
         if run_months == 1:
             return random.permutation(rows)
         asset, month = self.index.asset[rows], self.index.month[rows]
-        shift = random.integers(run_months, size=len(self.index.table))[asset]
+        shift = random.integers(run_months, size=len(self.index.table)).astype(np.int32)[asset]
         run = (month + shift) // run_months
-        starts = np.flatnonzero(np.diff(asset, prepend=-1) | np.diff(run, prepend=-1))
+        begins = np.ones(len(rows), dtype=bool)
+        begins[1:] = (asset[1:] != asset[:-1]) | (run[1:] != run[:-1])
+        starts = np.flatnonzero(begins)
         lengths = np.diff(starts, append=len(rows))
         drawn = random.permutation(len(starts))
         lengths = lengths[drawn]
         ends = np.cumsum(lengths)
-        places = np.arange(len(rows)) + np.repeat(starts[drawn] - (ends - lengths), lengths)
-        ordered: Int64 = rows[places]
+        places = np.repeat((starts[drawn] - (ends - lengths)).astype(np.int32), lengths)
+        places += np.arange(len(rows), dtype=np.int32)
+        ordered: Int32 = rows[places]
         return ordered
 
     def batches(
@@ -101,7 +104,7 @@ class TrainingWindows:
         for start in range(0, len(order), size):
             yield self._batch(order[start : start + size], scratch, device)
 
-    def _batch(self, rows: Int64, scratch: np.ndarray[Any, Any], device: torch.device) -> Batch:
+    def _batch(self, rows: Int32, scratch: np.ndarray[Any, Any], device: torch.device) -> Batch:
         windows = self.index.windows(rows, self.lookback)
         if int(windows.lengths.sum()) < windows.rows.size:
             longest = longest_first(windows.lengths)
