@@ -130,7 +130,7 @@ def run_signal(study: Study, folder: Path, store: FittedStore | None = None) -> 
 
     A study without a last month ends with the newest month that is over, here alone: see `running_year`.
     """
-    if study.sample.last_month is None:
+    if study.grows:
         study = study_as_of(study, newest_month(study, prepare_source(study, folder)))
     data = prepare_data(study, folder)
     fitted: dict[str, FittedFamily] = {}

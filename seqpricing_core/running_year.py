@@ -110,7 +110,7 @@ class RunningYear:
 
 def study_as_of(study: Study, month: str) -> Study:
     """The study whose data end with ``month``; itself if it has a last month already."""
-    if study.sample.last_month is not None:
+    if not study.grows:
         return study
     sample = study.sample.model_copy(update={"last_month": month})
     return study.model_copy(update={"sample": sample})

@@ -478,6 +478,11 @@ class Study(Config):
         return range(self.first_test_year, self.sample.last_year + 1)
 
     @property
+    def grows(self) -> bool:
+        """It has no last month: the calendar adds years, and months of the running one for the signal."""
+        return self.sample.last_month is None
+
+    @property
     def signal_month(self) -> str:
         """The month after the newest one in the data, whose returns nobody knows yet."""
         last = self.sample.last_month or f"{self.sample.last_year}-12"

@@ -83,11 +83,10 @@ def automation(project: Project, years: Years, graph: Callable[[], Graph]) -> Au
         CATCHING_UP,
         graph,
     )
-    grows = study.sample.last_month is None
     return Automation(
         jobs=(roll_forward, signal, reread, catch_up),
-        schedules=(_yearly(roll_forward, years, grows=grows), _monthly(signal, grows=grows)),
-        sensors=(_changed_raw_files(reread, project, grows=grows), _restated_years(catch_up, graph)),
+        schedules=(_yearly(roll_forward, years, grows=study.grows), _monthly(signal, grows=study.grows)),
+        sensors=(_changed_raw_files(reread, project, grows=study.grows), _restated_years(catch_up, graph)),
     )
 
 

@@ -28,7 +28,7 @@ def asset_checks(project: Project, years: Years) -> list[dg.AssetChecksDefinitio
     schemas = {"stock_months": STOCK_MONTHS, "statements": STATEMENTS, "factors": FACTORS}
     checks = [_canonical(name, schema, project, years) for name, schema in schemas.items()]
     checks += [_panel_is_sound(project, years), _every_month_is_there(project, years)]
-    if project.study.sample.last_month is None:
+    if project.study.grows:
         checks.append(_running_year_is_sound(project))
     for family in project.study.families:
         checks += [

@@ -39,7 +39,7 @@ def health_checks(project: Project, years: Years) -> list[dg.AssetChecksDefiniti
         *fits,
     ]
     # A simulated market ends with a December.
-    grows = project.study.sample.last_month is None and not isinstance(project.study.source, SimulatedSource)
+    grows = project.study.grows and not isinstance(project.study.source, SimulatedSource)
     return [*checks, _signal_is_of_the_running_month()] if grows else checks
 
 

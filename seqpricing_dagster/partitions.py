@@ -58,7 +58,7 @@ class Years:
 
 def years_of(study: Study) -> Years:
     """The partitions of ``study``."""
-    last = study.sample.last_year if study.sample.last_month else None
+    last = None if study.grows else study.sample.last_year
     first = study.sample.first_year
     return Years(
         raw=_yearly(first - 1 - study.history_years, last),

@@ -91,7 +91,7 @@ def stages_of(project: Project) -> list[Stage]:
         *_training_stages(study),
         Stage("windows: predict, explain", windows, _keys(study.test_years)),
         Stage("portfolios, scores, tests", scores, (None,)),
-        *([] if study.sample.last_month else [Stage("running year", ("signal/running_year",), (None,))]),
+        *([Stage("running year", ("signal/running_year",), (None,))] if study.grows else []),
         Stage("next month's signal", ("signal/next_month_signal",), (None,)),
         *_robustness_stages(study),
         Stage("report", ("evaluation/report",), (None,)),

@@ -28,7 +28,6 @@ from seqpricing_dagster.project import Project, code_version
 def signal_assets(project: Project, years: Years) -> list[dg.AssetsDefinition]:
     """The signal of all families, for the month after the newest one; of a growing study the running year."""
     study = project.study
-    grows = study.sample.last_month is None
 
     @dg.asset(
         key=["signal", "next_month_signal"],
@@ -42,7 +41,7 @@ def signal_assets(project: Project, years: Years) -> list[dg.AssetsDefinition]:
             ),
             "managed": dg.AssetIn(["panel", "managed_portfolios"], partition_mapping=years.newest_lookback),
             "characteristics": dg.AssetIn(["panel", "characteristics"], partition_mapping=years.newest),
-            **({"running": dg.AssetIn(["signal", "running_year"])} if grows else {}),
+            **({"running": dg.AssetIn(["signal", "running_year"])} if study.grows else {}),
             **{f: dg.AssetIn(["models", f, f"{f}_models"], partition_mapping=years.newest)
                for f in study.signal_families},
         },
@@ -65,7 +64,7 @@ def signal_assets(project: Project, years: Years) -> list[dg.AssetsDefinition]:
         project.files.publish([project.signal_file])
         return stored(table, **table_metadata(table), csv=dg.MetadataValue.path(project.signal_file))
 
-    return [*([_running_year(project, years)] if grows else []), signal]
+    return [*([_running_year(project, years)] if study.grows else []), signal]
 
 
 def _running_year(project: Project, years: Years) -> dg.AssetsDefinition:
