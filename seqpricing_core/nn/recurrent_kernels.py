@@ -162,6 +162,8 @@ class Kernel(ABC):
     """
 
     factors: ClassVar[tuple[float, ...]]
+    advance: ClassVar[str]
+    """The pass of a step that keeps nothing but the state"""
 
     def __init__(self, below: Below, weight: Tensor, largest: int, buffers: Buffers, like: Tensor) -> None:
         self.below, self.weight, self.buffers, self._like = below, weight, buffers, like
@@ -226,6 +228,7 @@ class RNNKernel(Kernel):
     """*sequence* eq. 4"""
 
     factors = (2.0,)
+    advance = "rnn_advance"
 
     def _activate(self, step: Step, recurrent: Any) -> None:
         rows = step.rows
@@ -241,6 +244,7 @@ class LSTMKernel(Kernel):
     """*sequence* eq. 6-10"""
 
     factors = (1.0, 1.0, 1.0, 2.0)
+    advance = "lstm_advance"
 
     def __init__(self, below: Below, weight: Tensor, largest: int, buffers: Buffers, like: Tensor) -> None:
         super().__init__(below, weight, largest, buffers, like)
@@ -263,6 +267,7 @@ class GRUKernel(Kernel):
     """As `cells.GRU`"""
 
     factors = (1.0, 1.0, 2.0)
+    advance = "gru_advance"
 
     def __init__(self, below: Below, weight: Tensor, largest: int, buffers: Buffers, like: Tensor) -> None:
         super().__init__(below, weight, largest, buffers, like)
@@ -287,5 +292,3 @@ class GRUKernel(Kernel):
 KERNELS: dict[type[Cell], type[RNNKernel | LSTMKernel | GRUKernel]] = {
     RNN: RNNKernel, LSTM: LSTMKernel, GRU: GRUKernel,
 }  # fmt: skip
-ADVANCES: dict[type[Cell], str] = {RNN: "rnn_advance", LSTM: "lstm_advance", GRU: "gru_advance"}
-"""Passes of a step that keeps nothing but the state."""

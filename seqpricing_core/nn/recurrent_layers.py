@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from seqpricing_core.nn.cells import Cell
 from seqpricing_core.nn.packed import Packed, Step
 from seqpricing_core.nn.recurrent_kernels import (
-    ADVANCES,
     KERNELS,
     Below,
     Block,
@@ -214,5 +213,11 @@ class RecurrentStack(nn.Module):
                     product(state[0].tensor[active], weight, recurrent.tensor[active])
                 from_below = below.at(step.rows if layer is self.each[0] else active)
                 now = (part.of_pass[active] for part in state)
-                run(ADVANCES[type(layer.cell)], like.device, *from_below, recurrent.of_pass[active], *now)
+                run(
+                    KERNELS[type(layer.cell)].advance,
+                    like.device,
+                    *from_below,
+                    recurrent.of_pass[active],
+                    *now,
+                )
         return states[-1][0].tensor
