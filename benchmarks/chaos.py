@@ -46,6 +46,7 @@ VICTIMS = {"fit": 6, "run worker": 6, "daemon": 2, "web server": 2, "code server
 IDLE_SHARE = 0.004
 """Of looks at which services are hit although no run is at work: while they start, or between runs."""
 PATIENCE_SECONDS = 3600
+PROGRAM = "from seqpricing_dagster.cli import main; main()"
 
 LAUNCH = """
 mutation Launch($params: LaunchBackfillParams!) {
@@ -86,7 +87,7 @@ class Attack:
     project: Project
     reference: dict[str, bytes]
     seed: int
-    program: str = "from seqpricing_dagster.cli import main; main()"
+    program: str = PROGRAM
     port: int = 0
     ui: subprocess.Popen[bytes] | None = None
     kills: Counter[str] = field(default_factory=Counter)
@@ -302,20 +303,22 @@ def _status(instance: dg.DagsterInstance, backfill: str) -> BulkActionStatus | N
     return found.status if found else None
 
 
+def fits_of(project: Project, since: float = 0) -> list[tuple[str, bool]]:
+    """Of each materialization of models since then the key of its fit, and whether it was trained for it."""
+    with dg.DagsterInstance.from_config(str(project.dagster_home)) as instance:
+        keys = [dg.AssetKey(asset.split("/")) for asset in models_of(project)]
+        records = [r for key in keys for r in instance.fetch_materializations(key, limit=1000).records]
+    made = [record.asset_materialization for record in records if record.timestamp >= since]
+    return [
+        (str(one.metadata["store_key"].value), one.metadata["fit"].value == "trained") for one in made if one
+    ]
+
+
 def trained_twice(project: Project) -> tuple[int, int]:
     """Fits that two materializations say they trained, and materializations that found theirs there."""
-    trained: Counter[str] = Counter()
-    reused = 0
-    with dg.DagsterInstance.from_config(str(project.dagster_home)) as instance:
-        for asset in models_of(project):
-            for record in instance.fetch_materializations(dg.AssetKey(asset.split("/")), limit=1000).records:
-                made = record.asset_materialization
-                assert made is not None
-                if made.metadata["fit"].value == "trained":
-                    trained[str(made.metadata["store_key"].value)] += 1
-                else:
-                    reused += 1
-    return sum(count - 1 for count in trained.values()), reused
+    fits = fits_of(project)
+    trained = [key for key, was_trained in fits if was_trained]
+    return len(trained) - len(set(trained)), len(fits) - len(trained)
 
 
 def disk_full(folder: Path, windows: int) -> dict[str, Any]:
@@ -325,13 +328,7 @@ def disk_full(folder: Path, windows: int) -> dict[str, Any]:
     small.mkdir(exist_ok=True)
     size = "1500k"
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(small)], check=True)
-    command = [
-        sys.executable,
-        "-c",
-        "from seqpricing_dagster.cli import main; main()",
-        "run",
-        str(study_file),
-    ]
+    command = [sys.executable, "-c", PROGRAM, "run", str(study_file)]
     command += ["--outputs", str(small), "--workers", "1"]
     try:
         failures: list[dict[str, Any]] = []
