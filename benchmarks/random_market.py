@@ -147,6 +147,17 @@ def random_days(stocks: int, year: int, seed: int = 0) -> tuple[pl.DataFrame, pl
     return check_table(table, STOCK_DAYS, "random days"), check_table(market, FACTOR_DAYS, "random days")
 
 
+def random_tables(stocks: int, years: range, seed: int = 0) -> dict[str, pl.DataFrame]:
+    """Canonical tables of these years by name, days among them; all but the monthly factors."""
+    days = [random_days(stocks, year, seed) for year in years]
+    return {
+        "stock_months": random_months(stocks, years.start, years.stop - 1, seed),
+        "statements": random_statements(stocks, years.start, years.stop - 1, seed),
+        "stock_days": pl.concat(of_stocks for of_stocks, _ in days),
+        "factor_days": pl.concat(factors for _, factors in days),
+    }
+
+
 def _months(first_year: int, last_year: int) -> pl.Series:
     return pl.date_range(
         dt.date(first_year, 1, 1), dt.date(last_year, 12, 1), "1mo", eager=True

@@ -22,14 +22,7 @@ ACRONYMS = ["mvel1", "mom_12", "beta", "pricedelay", "rvar_ff3", "baspread", "il
 @pytest.fixture(scope="module")
 def project(random_market, make_study, tmp_path_factory, small):
     folder = tmp_path_factory.mktemp("days")
-    days = [random_market.random_days(25, year, seed=4) for year in YEARS]
-    tables = {
-        "stock_months": random_market.random_months(25, YEARS.start, YEARS.stop - 1, seed=4),
-        "statements": random_market.random_statements(25, YEARS.start, YEARS.stop - 1, seed=4),
-        "factors": small.tables["factors"],
-        "stock_days": pl.concat(stock for stock, _ in days),
-        "factor_days": pl.concat(factors for _, factors in days),
-    }
+    tables = random_market.random_tables(25, YEARS, seed=4) | {"factors": small.tables["factors"]}
     for name, table in tables.items():
         table.write_parquet(folder / f"{name}.parquet")
     source = {"kind": "canonical_files"} | {name: str(folder / f"{name}.parquet") for name in tables}

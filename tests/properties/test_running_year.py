@@ -244,14 +244,7 @@ class TestFile:
 def test_days_are_cut_too(random_market, small, make_study, tmp_path, pretend):
     """Characteristics made from days: those of the whole year, whatever days there are after T."""
     years, end = range(1999, 2003), dt.date(2002, 6, 30)
-    days = [random_market.random_days(25, year, seed=4) for year in years]
-    tables = {
-        "stock_months": random_market.random_months(25, years.start, years.stop - 1, seed=4),
-        "statements": random_market.random_statements(25, years.start, years.stop - 1, seed=4),
-        "factors": small.tables["factors"],
-        "stock_days": pl.concat(stock for stock, _ in days),
-        "factor_days": pl.concat(factors for _, factors in days),
-    }
+    tables = random_market.random_tables(25, years, seed=4) | {"factors": small.tables["factors"]}
     acronyms = ["mvel1", "mom_12", "beta", "pricedelay", "rvar_ff3", "baspread", "ill"]
 
     def study_of(files: dict[str, pl.DataFrame], folder: Path) -> Study:
